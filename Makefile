@@ -1,0 +1,60 @@
+# `make suites` proves the documented networks on this machine's kernel; `make test` checks netverify itself.
+# Both set up everything they need first (tools/setup): system packages, .venv, the locked dependencies.
+#
+#   PYTHON=python3.12    the Python to build .venv with (default: the first one found that is new enough)
+#   PYTEST_ARGS='-n 2'   passed on to pytest
+#   RUNS=50              how often `make soak` runs the suites
+
+PYTHON ?=
+PYTEST_ARGS ?=
+RUNS ?= 50
+
+BIN := .venv/bin
+# Debian keeps iptables, nft and ip where an ordinary user's PATH does not look.
+export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
+
+.DEFAULT_GOAL := help
+.PHONY: help suites test lint types unit format golden lock soak bench clean
+
+help: ## show the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+suites: .venv/ready ## prove every documented network with real packets
+	$(BIN)/pytest suites/ $(PYTEST_ARGS)
+
+test: lint types unit ## check netverify itself: lint, types, tests
+
+unit: .venv/ready ## run tests/ alone
+	$(BIN)/pytest tests/ $(PYTEST_ARGS)
+
+lint: .venv/ready ## ruff's rules and format, and the import rule
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/lint-imports --no-logo
+
+types: .venv/ready ## mypy, strict, on netverify/
+	$(BIN)/mypy
+
+format: .venv/ready ## let ruff rewrite what it can
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+golden: .venv/ready ## rewrite tests/golden/ from what the code says now
+	$(BIN)/pytest tests/ --update-golden $(PYTEST_ARGS)
+
+lock: ## resolve the dependencies anew into requirements.lock
+	tools/lock '$(PYTHON)'
+
+soak: .venv/ready ## run the suites RUNS times and compare the outcomes
+	$(BIN)/python tools/soak.py --runs $(RUNS) -- $(PYTEST_ARGS)
+
+bench: .venv/ready ## measure against peers
+	@set -e; for file in benchmarks/[!_]*.py; do echo "== $$file"; $(BIN)/python "$$file"; done
+
+clean: ## remove the environment, caches and what runs left in reports/
+	rm -rf .venv .lock-venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist
+	find reports -mindepth 1 ! -name README.md -delete
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/ready: pyproject.toml requirements.lock tools/setup
+	tools/setup '$(PYTHON)'

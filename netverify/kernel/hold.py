@@ -1,0 +1,30 @@
+"""Holding a lab for a person who wants to look inside."""
+
+from __future__ import annotations
+
+import signal
+
+from netverify.kernel.firewall import Backend
+from netverify.kernel.lab import Lab
+from netverify.report.drawing import draw
+from netverify.topology.model import Topology
+
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def hold(topology: Topology, backend: str | None, *, keep: bool) -> None:
+    """Build `topology`, print it and the way into each namespace, and wait for Ctrl-C (unless not `keep`)."""
+    # Blocked before the lab stands, so that an early Ctrl-C is waited for, not lost (sigwait(3)).
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    with Lab(None if backend is None else Backend(backend)) as lab:
+        lab.up(topology)
+        print(draw(lab.topology))
+        print("A shell inside:")
+        for name in lab.channels:
+            if not name.startswith("("):
+                print(f"  {name:<20} {lab.shell_command(name)}")
+        if not keep:
+            return
+        print("\nHeld until Ctrl-C.", flush=True)
+        signal.sigwait(ENDING)
+    print("Gone.")

@@ -1,0 +1,431 @@
+"""rtnetlink in batches: pyroute2 encodes the messages, one socket per namespace carries many at once.
+
+A `Channel` is a netlink socket that was opened inside a namespace. `send()` hands the kernel a whole list of
+requests in one datagram; the kernel works through them in order before sendto(2) returns, and stops for
+nothing. Only the last request asks for an acknowledgement, since a failed one is answered in any case
+(netlink(7)); errors therefore come first, each naming its request by sequence number.
+
+Interface indexes are chosen by us (RTM_NEWLINK honours `ifi_index`, rtnetlink(7)), so that no request has to
+wait for the answer to another: a whole namespace is one datagram.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
+from typing import Any
+
+from pyroute2.netlink import nlmsg
+from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
+from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
+from pyroute2.netlink.rtnl.ndmsg import ndmsg
+from pyroute2.netlink.rtnl.rtmsg import rtmsg
+
+from netverify.errors import KernelError
+
+Address = IPv4Address | IPv6Address
+Attributes = list[tuple[str, Any]]
+
+# include/uapi/linux/netlink.h
+NLM_F_REQUEST, NLM_F_ACK = 0x001, 0x004
+NLM_F_EXCL, NLM_F_CREATE, NLM_F_REPLACE, NLM_F_APPEND = 0x200, 0x400, 0x100, 0x800
+NLM_F_DUMP = 0x300
+NLMSG_ERROR, NLMSG_DONE = 2, 3
+SOL_NETLINK, NETLINK_EXT_ACK, NETLINK_CAP_ACK = 270, 11, 10
+NLMSGERR_ATTR_MSG = 1
+
+# include/uapi/linux/rtnetlink.h
+RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 16, 17, 18, 19
+RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
+RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
+RTM_NEWNEIGH, RTM_DELNEIGH, RTM_GETNEIGH = 28, 29, 30
+RTM_SETNEIGHTBL = 67
+ROUTE_KINDS = {"unicast": 1, "blackhole": 6, "unreachable": 7, "prohibit": 8}
+IFF_UP = 0x1
+NUD_PERMANENT = 0x80
+NTF_SELF, NTF_MASTER = 0x02, 0x04
+IFA_F_NODAD = 0x02
+RTNH_F_ONLINK = 0x4
+
+_LARGEST_BATCH = 128 * 1024  # bytes; below the default net.core.wmem_max (212,992), which bounds one datagram
+
+
+@dataclass(frozen=True)
+class Request:
+    """One encoded request, and what it is in words for the error message."""
+
+    what: str
+    data: bytes
+
+
+class NetlinkError(KernelError):
+    """The kernel refused a request; `errno` says why, the message says which request, and where."""
+
+    def __init__(self, namespace: str, what: str, number: int, hint: str) -> None:
+        reason = os.strerror(number) + (f" ({hint})" if hint else "")
+        super().__init__(f"namespace {namespace!r}: {what}: {reason}")
+        self.errno = number
+
+
+def _request(message: nlmsg, kind: int, flags: int, what: str) -> Request:
+    message["header"]["type"] = kind
+    message["header"]["flags"] = NLM_F_REQUEST | flags
+    message.encode()
+    return Request(what, bytes(message.data))
+
+
+def _link(index: int, attributes: Attributes, *, up: bool | None) -> ifinfmsg:
+    message = ifinfmsg()
+    message["index"] = index
+    if up is not None:
+        message["flags"], message["change"] = (IFF_UP if up else 0), IFF_UP
+    message["attrs"] = attributes
+    return message
+
+
+def _create(name: str, index: int, kind: str, data: Attributes, extra: Attributes, up: bool) -> Request:
+    info: Attributes = [("IFLA_INFO_KIND", kind)]
+    if data:
+        info.append(("IFLA_INFO_DATA", {"attrs": data}))
+    attributes: Attributes = [("IFLA_IFNAME", name), *extra, ("IFLA_LINKINFO", {"attrs": info})]
+    return _request(
+        _link(index, attributes, up=up),
+        RTM_NEWLINK,
+        NLM_F_CREATE | NLM_F_EXCL,
+        f"create {kind} device {name}",
+    )
+
+
+def _optional(mac: str | None, mtu: int | None, master: int | None) -> Attributes:
+    pairs = (("IFLA_ADDRESS", mac), ("IFLA_MTU", mtu), ("IFLA_MASTER", master))
+    return [(key, value) for key, value in pairs if value is not None]
+
+
+@dataclass(frozen=True)
+class VethEnd:
+    """One end of a veth pair. `namespace` is the descriptor of where it goes (None: where the request is sent)."""
+
+    name: str
+    index: int
+    mac: str | None = None
+    mtu: int | None = None
+    master: int | None = None
+    namespace: int | None = None
+    up: bool = True
+
+
+def add_veth(near: VethEnd, far: VethEnd) -> Request:
+    """Create a veth pair whose `far` end appears in its own namespace at once (veth(4)).
+
+    The far end stays down and without a bridge: the kernel configures it before the pair is joined, and
+    veth_open() refuses an end without a peer (drivers/net/veth.c).
+    """
+    peer: Attributes = [("IFLA_IFNAME", far.name), *_optional(far.mac, far.mtu, None)]
+    if far.namespace is not None:
+        peer.append(("IFLA_NET_NS_FD", far.namespace))
+    return _create(
+        near.name,
+        near.index,
+        "veth",
+        [("VETH_INFO_PEER", {"index": far.index, "attrs": peer})],
+        _optional(near.mac, near.mtu, near.master),
+        near.up,
+    )
+
+
+def add_bridge(name: str, index: int, *, mac: str | None = None, mtu: int | None = None) -> Request:
+    """Create an Ethernet bridge, up, with spanning tree off and no forward delay (Docker's settings)."""
+    data: Attributes = [("IFLA_BR_FORWARD_DELAY", 0), ("IFLA_BR_STP_STATE", 0)]
+    return _create(name, index, "bridge", data, _optional(mac, mtu, None), up=True)
+
+
+# include/uapi/linux/if_link.h: enum macvlan_mode, ipvlan_mode
+MACVLAN_MODES = {"private": 1, "vepa": 2, "bridge": 4, "passthru": 8}
+IPVLAN_MODES = {"l2": 0, "l3": 1, "l3s": 2}
+
+
+def add_macvlan(name: str, index: int, parent: int, mode: str, namespace: int, *, mac: str | None) -> Request:
+    """Create a macvlan device on `parent` that appears, down, in `namespace`."""
+    extra: Attributes = [
+        ("IFLA_LINK", parent),
+        ("IFLA_NET_NS_FD", namespace),
+        *_optional(mac, None, None),
+    ]
+    return _create(
+        name, index, "macvlan", [("IFLA_MACVLAN_MODE", MACVLAN_MODES[mode])], extra, up=False
+    )
+
+
+def add_ipvlan(name: str, index: int, parent: int, mode: str, namespace: int) -> Request:
+    """Create an ipvlan device on `parent` that appears, down, in `namespace`."""
+    extra: Attributes = [("IFLA_LINK", parent), ("IFLA_NET_NS_FD", namespace)]
+    return _create(name, index, "ipvlan", [("IFLA_IPVLAN_MODE", IPVLAN_MODES[mode])], extra, up=False)
+
+
+def add_vxlan(name: str, index: int, vni: int, local: Address, master: int, *, mtu: int | None) -> Request:
+    """Create a vxlan device (RFC 7348, UDP 4789) with learning off, enslaved to the bridge `master`."""
+    key = "IFLA_VXLAN_LOCAL" if local.version == 4 else "IFLA_VXLAN_LOCAL6"
+    data: Attributes = [
+        ("IFLA_VXLAN_ID", vni),
+        (key, str(local)),
+        ("IFLA_VXLAN_PORT", socket.htons(4789)),
+        ("IFLA_VXLAN_LEARNING", 0),
+    ]
+    return _create(name, index, "vxlan", data, _optional(None, mtu, master), up=True)
+
+
+def delete_link(index: int) -> Request:
+    """Delete a device; the other end of a veth pair goes with it."""
+    return _request(_link(index, [], up=None), RTM_DELLINK, 0, f"delete device {index}")
+
+
+def set_link(
+    index: int,
+    *,
+    up: bool | None = None,
+    name: str | None = None,
+    master: int | None = None,
+    namespace: int | None = None,
+    mac: str | None = None,
+) -> Request:
+    """Change a device: up or down, its name, its bridge (0: none), its namespace, its MAC address."""
+    attributes = _optional(mac, None, master)
+    if name is not None:
+        attributes.append(("IFLA_IFNAME", name))
+    if namespace is not None:
+        attributes.append(("IFLA_NET_NS_FD", namespace))
+    return _request(_link(index, attributes, up=up), RTM_NEWLINK, 0, f"change device {index}")
+
+
+def add_address(index: int, address: IPv4Interface | IPv6Interface) -> Request:
+    """Give a device an address; no duplicate address detection, whose second of waiting proves nothing here."""
+    return _address(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, index, address, "add")
+
+
+def delete_address(index: int, address: IPv4Interface | IPv6Interface) -> Request:
+    """Take an address from a device; Linux drops the routes that depend on it."""
+    return _address(RTM_DELADDR, 0, index, address, "delete")
+
+
+def _address(kind: int, flags: int, index: int, address: IPv4Interface | IPv6Interface, verb: str) -> Request:
+    message = ifaddrmsg()
+    message["family"] = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    message["prefixlen"] = address.network.prefixlen
+    message["index"] = index
+    message["flags"] = IFA_F_NODAD if address.version == 6 else 0
+    attributes: Attributes = [("IFA_LOCAL", str(address.ip)), ("IFA_ADDRESS", str(address.ip))]
+    if address.version == 4 and address.network.prefixlen < 31:
+        attributes.append(("IFA_BROADCAST", str(address.network.broadcast_address)))
+    message["attrs"] = attributes
+    return _request(message, kind, flags, f"{verb} address {address} on device {index}")
+
+
+def add_route(
+    destination: IPv4Network | IPv6Network,
+    *,
+    via: Address | None = None,
+    device: int | None = None,
+    source: Address | None = None,
+    kind: str = "unicast",
+    onlink: bool = False,
+) -> Request:
+    """Add a route to the main table, as `ip route add` would."""
+    return _route(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, destination, via, device, source, kind, onlink)
+
+
+def delete_route(destination: IPv4Network | IPv6Network, *, via: Address | None = None) -> Request:
+    """Delete a route from the main table."""
+    return _route(RTM_DELROUTE, 0, destination, via, None, None, "unicast", False)
+
+
+def _route(
+    message_kind: int,
+    flags: int,
+    destination: IPv4Network | IPv6Network,
+    via: Address | None,
+    device: int | None,
+    source: Address | None,
+    kind: str,
+    onlink: bool,
+) -> Request:
+    message = rtmsg()
+    message["family"] = socket.AF_INET if destination.version == 4 else socket.AF_INET6
+    message["dst_len"] = destination.prefixlen
+    message["table"] = 254  # RT_TABLE_MAIN
+    message["proto"] = 4  # RTPROT_STATIC
+    # A route out of a device without a gateway reaches its neighbours (scope link); ip-route(8) does the same.
+    message["scope"] = 253 if kind == "unicast" and via is None and destination.version == 4 else 0
+    message["type"] = ROUTE_KINDS[kind]
+    message["flags"] = RTNH_F_ONLINK if onlink else 0
+    attributes: Attributes = []
+    if destination.prefixlen:
+        attributes.append(("RTA_DST", str(destination.network_address)))
+    if via is not None:
+        attributes.append(("RTA_GATEWAY", str(via)))
+    if device is not None:
+        attributes.append(("RTA_OIF", device))
+    if source is not None:
+        attributes.append(("RTA_PREFSRC", str(source)))
+    message["attrs"] = attributes
+    verb = "add" if message_kind == RTM_NEWROUTE else "delete"
+    route = f"{destination}" + (f" via {via}" if via else "") + (f" dev {device}" if device else "")
+    return _request(message, message_kind, flags, f"{verb} {kind} route {route}")
+
+
+def add_neighbour(index: int, address: Address, mac: str) -> Request:
+    """Add a permanent neighbour entry: it needs no ARP, and does not count against gc_thresh3 (arp(7))."""
+    message = ndmsg()
+    message["family"] = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    message["ifindex"] = index
+    message["state"] = NUD_PERMANENT
+    message["attrs"] = [("NDA_DST", str(address)), ("NDA_LLADDR", mac)]
+    return _request(
+        message, RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, f"add neighbour {address} at {mac}"
+    )
+
+
+def set_neighbour_patience(index: int, version: int, milliseconds: int) -> Request:
+    """Set how long a device waits between two questions for a neighbour (three are asked; arp(7)).
+
+    The sysctl of the same meaning exists only per device outside the initial namespace, so it is set as the
+    device is made (RTM_SETNEIGHTBL, rtnetlink(7)).
+    """
+    table = b"arp_cache\0" if version == 4 else b"ndisc_cache\0"
+    family = socket.AF_INET if version == 4 else socket.AF_INET6
+    parameters = _attribute(1, struct.pack("=I", index)) + _attribute(5, struct.pack("=Q", milliseconds))
+    body = struct.pack("=B3x", family) + _attribute(1, table) + _attribute(6, parameters)
+    header = struct.pack("=IHHII", 16 + len(body), RTM_SETNEIGHTBL, NLM_F_REQUEST, 0, 0)
+    return Request(f"set the neighbour patience of device {index}", header + body)
+
+
+def _attribute(kind: int, value: bytes) -> bytes:
+    data = struct.pack("=HH", 4 + len(value), kind) + value
+    return data + bytes(-len(data) % 4)
+
+
+def add_forwarding_entry(index: int, mac: str, remote: Address) -> Request:
+    """Tell a vxlan device which host has `mac` (the all-zero MAC: who gets broadcasts); see bridge(8)."""
+    message = ndmsg()
+    message["family"] = socket.AF_BRIDGE
+    message["ifindex"] = index
+    message["state"] = NUD_PERMANENT
+    message["flags"] = NTF_SELF
+    message["attrs"] = [("NDA_LLADDR", mac), ("NDA_DST", str(remote))]
+    return _request(
+        message, RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_APPEND, f"add forwarding entry {mac} to {remote}"
+    )
+
+
+class Channel:
+    """A netlink socket of one namespace; must be opened by a thread that is inside it."""
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
+        self._socket.setsockopt(SOL_NETLINK, NETLINK_EXT_ACK, 1)
+        self._socket.setsockopt(SOL_NETLINK, NETLINK_CAP_ACK, 1)
+        self._socket.bind((0, 0))
+        self._sequence = 0
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+
+    def send(self, namespace: str, requests: Sequence[Request]) -> None:
+        """Have the kernel carry out `requests` in order; raises NetlinkError for the first that it refuses.
+
+        The kernel does not stop at a refused request: those after it are carried out too.
+        """
+        for batch in _batches(requests):
+            first = self._sequence + 1
+            self._sequence += len(batch)
+            datagram = bytearray()
+            for number, request in enumerate(batch, first):
+                start = len(datagram)
+                datagram += request.data
+                datagram += bytes(-len(datagram) % 4)
+                struct.pack_into("=I", datagram, start + 8, number)
+            last = start + 6
+            flags = struct.unpack_from("=H", datagram, last)[0]
+            struct.pack_into("=H", datagram, last, flags | NLM_F_ACK)
+            self._socket.send(datagram)
+            self._collect(namespace, batch, first)
+
+    def _collect(self, namespace: str, batch: Sequence[Request], first: int) -> None:
+        failure: NetlinkError | None = None
+        while True:
+            for kind, number, body in _messages(self._socket.recv(65536)):
+                if kind != NLMSG_ERROR:
+                    continue
+                code = -struct.unpack_from("=i", body)[0]
+                if code and failure is None:
+                    failure = NetlinkError(namespace, batch[number - first].what, code, _hint(body))
+                if number == self._sequence:
+                    if failure is not None:
+                        raise failure
+                    return
+
+    def dump(self, message: nlmsg, kind: int) -> Iterator[bytes]:
+        """Ask for a whole table (links, addresses, routes, neighbours); yields each answer's bytes."""
+        self._sequence += 1
+        request = _request(message, kind, NLM_F_DUMP, "dump")
+        data = bytearray(request.data)
+        struct.pack_into("=I", data, 8, self._sequence)
+        self._socket.send(data)
+        while True:
+            for answer, number, body in _messages(self._socket.recv(1 << 18)):
+                if number != self._sequence:
+                    continue
+                if answer == NLMSG_DONE:
+                    return
+                if answer == NLMSG_ERROR:
+                    code = -struct.unpack_from("=i", body)[0]
+                    raise NetlinkError("(dump)", f"dump of type {kind}", code, _hint(body))
+                yield body
+
+
+def _batches(requests: Sequence[Request]) -> Iterator[Sequence[Request]]:
+    start = size = 0
+    for position, request in enumerate(requests):
+        if size and size + len(request.data) > _LARGEST_BATCH:
+            yield requests[start:position]
+            start, size = position, 0
+        size += len(request.data) + 3
+    if start < len(requests):
+        yield requests[start:]
+
+
+def _messages(datagram: bytes) -> Iterator[tuple[int, int, bytes]]:
+    """Split a datagram into (type, sequence number, body)."""
+    position = 0
+    while position + 16 <= len(datagram):
+        length, kind, _flags, number = struct.unpack_from("=IHHI", datagram, position)
+        yield kind, number, datagram[position + 16 : position + length]
+        position += (length + 3) & ~3
+
+
+def _hint(body: bytes) -> str:
+    """The kernel's own words about an error (NLMSGERR_ATTR_MSG), where it has any."""
+    position = 4 + 16  # the error code, then the header of the refused request (NETLINK_CAP_ACK)
+    while position + 4 <= len(body):
+        length, kind = struct.unpack_from("=HH", body, position)
+        if length < 4:
+            return ""
+        if kind & 0x3FFF == NLMSGERR_ATTR_MSG:
+            return body[position + 4 : position + length].rstrip(b"\0").decode(errors="replace")
+        position += (length + 3) & ~3
+    return ""
+
+
+def is_unsupported(error: NetlinkError) -> bool:
+    """Whether the kernel does not have the kind of device at all (EOPNOTSUPP, "Unknown device type")."""
+    return error.errno in (errno.EOPNOTSUPP, errno.ENODEV)
+
+
+def joined(requests: Iterable[Iterable[Request]]) -> list[Request]:
+    """Flatten lists of requests."""
+    return [request for part in requests for request in part]

@@ -1,0 +1,182 @@
+"""Questions to a lab in people's words: names instead of namespaces, tables instead of packets.
+
+A *party* is a host or container of the topology. What a probe is sent to is written as
+
+    NAME            the party's own address (a host's first card, a container's first network)
+    NAME:PORT       the same, another port than the probe's: a published one
+    NAME@ADDRESS    a certain address of the party: the gateway that a host is for a bridge, say
+    NAME@ADDRESS:PORT, or NAME@[ADDRESS]:PORT for IPv6
+
+and stands under that name in the matrix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+from netverify.errors import InputError
+from netverify.kernel.engine import Listener, Pair, Relay, Source, Target
+from netverify.kernel.firewall import moved_rules
+from netverify.reachability import comparison
+from netverify.reachability.matrix import ReachabilityMatrix
+from netverify.reachability.observed import ObservedMatrix
+from netverify.reachability.probe import Cell, Probe
+from netverify.ruleset import Ruleset
+from netverify.topology.model import Address
+
+if TYPE_CHECKING:
+    from netverify.kernel.lab import Lab
+
+OPEN: list[Lab] = []  # labs that stand right now, so that a failed comparison can ask again
+EXPLAINED = 10  # differing cells for which a failure shows the rules; each costs some milliseconds
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A matrix with the question behind it, so that a cell of it can be asked again for an explanation."""
+
+    matrix: ObservedMatrix
+    probe: Probe
+    listeners: tuple[str, ...] | None
+
+
+def parties(lab: Lab) -> tuple[str, ...]:
+    """Every container, then every host, in the topology's order."""
+    topology = lab.topology
+    return tuple(node.name for node in (*topology.containers, *topology.hosts))
+
+
+def ask(
+    lab: Lab,
+    probe: Probe,
+    sources: Sequence[str],
+    targets: Sequence[str],
+    listeners: Sequence[str] | None = None,
+) -> list[Cell]:
+    """One cell for each source and target, sources first.
+
+    `listeners` names the parties that offer the service on the probe's port; by default everybody does.
+    """
+    everybody = listeners if listeners is not None else parties(lab)
+    aims = [target(lab, text, probe) for text in targets]
+    pairs = [Pair(Source(name, lab.namespace(name)), aim) for name in sources for aim in aims]
+    relays = _relays(lab, probe)
+    return lab.prober.ask(probe, pairs, _listeners(lab, probe, everybody, relays), relays)
+
+
+def reachability(
+    lab: Lab,
+    probe: Probe,
+    among: Sequence[str] | None = None,
+    *,
+    sources: Sequence[str] | None = None,
+    targets: Sequence[str] | None = None,
+    listeners: Sequence[str] | None = None,
+) -> ObservedMatrix:
+    """The matrix of `sources` against `targets` (both `among`; by default every party with an address)."""
+    rows = tuple(sources if sources is not None else among if among is not None else parties(lab))
+    columns = tuple(targets if targets is not None else among if among is not None else _addressed(lab, probe))
+    cells = ask(lab, probe, rows, columns, listeners)
+    matrix = ObservedMatrix.of(probe, cells, rows=rows, columns=columns)
+    lab.asked.append(Asked(matrix, probe, None if listeners is None else tuple(listeners)))
+    return matrix
+
+
+def explain(
+    lab: Lab, probe: Probe, source: str, aim: str, listeners: Sequence[str] | None = None
+) -> Cell:
+    """Ask one pair alone, and say which rules' counters moved while it was in flight."""
+    before = _rules(lab, probe.version)
+    (cell,) = ask(lab, probe, [source], [aim], listeners)
+    moved: list[str] = []
+    for (host, earlier), (_host, later) in zip(before, _rules(lab, probe.version), strict=True):
+        moved += moved_rules(host, earlier, later)
+    return replace(cell, rules=tuple(moved))
+
+
+def explained(left: ReachabilityMatrix, right: ReachabilityMatrix) -> list[str]:
+    """Why two matrices differ, in lines; where their lab still stands, with the rules behind each cell."""
+    return comparison.explain(_with_rules(left, right), _with_rules(right, left))
+
+
+def _with_rules(matrix: ReachabilityMatrix, other: ReachabilityMatrix) -> ReachabilityMatrix:
+    found = [(lab, asked) for lab in OPEN for asked in lab.asked if asked.matrix is matrix]
+    if not found or not isinstance(matrix, ObservedMatrix):
+        return matrix
+    lab, asked = found[0]
+    cells = {(cell.source, cell.target): cell for cell in matrix.cells()}
+    for difference in comparison.compare(other, matrix).differences[:EXPLAINED]:
+        pair = (difference.source, difference.target)
+        if pair in cells:
+            again = explain(lab, asked.probe, *pair, asked.listeners)
+            cells[pair] = replace(cells[pair], rules=again.rules)
+    return ObservedMatrix.of(asked.probe, cells.values(), rows=matrix.rows, columns=matrix.columns)
+
+
+def target(lab: Lab, text: str, probe: Probe) -> Target:
+    """Read a target as a person writes it. Raises InputError where the name or the address is not there."""
+    name, address, port = split_target(text)
+    owner = lab.namespace(name).name
+    if address is None:
+        own = lab.topology.addresses_of(name, probe.version)
+        if not own:
+            raise InputError(f"{name} has no IPv{probe.version} address to send to; write {name}@ADDRESS")
+        address = own[0]
+    listening = port is None or port == probe.port
+    return Target(text, address, port, owner if listening else None)
+
+
+def split_target(text: str) -> tuple[str, Address | None, int | None]:
+    """NAME, ADDRESS and PORT of a target."""
+    name, at, rest = text.partition("@")
+    if not at:
+        name, colon, port = text.partition(":")
+        return name, None, _port(port, text) if colon else None
+    if rest.startswith("["):
+        inner, _, tail = rest[1:].partition("]")
+        return name, _address(inner, text), _port(tail[1:], text) if tail else None
+    if rest.count(":") > 1:
+        return name, _address(rest, text), None
+    host, colon, port = rest.partition(":")
+    return name, _address(host, text), _port(port, text) if colon else None
+
+
+def _address(text: str, whole: str) -> Address:
+    try:
+        return ip_address(text)
+    except ValueError as error:
+        raise InputError(f"target {whole!r}: {text!r} is not an IP address") from error
+
+
+def _port(text: str, whole: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) < 65536:
+        raise InputError(f"target {whole!r}: {text!r} is not a port from 1 to 65535")
+    return int(text)
+
+
+def _addressed(lab: Lab, probe: Probe) -> tuple[str, ...]:
+    return tuple(name for name in parties(lab) if lab.topology.addresses_of(name, probe.version))
+
+
+def _listeners(
+    lab: Lab, probe: Probe, names: Iterable[str], relays: Sequence[Relay]
+) -> list[Listener]:
+    """One listener for each namespace, unless a userland proxy has the port already."""
+    taken = {relay.namespace.fd for relay in relays if relay.port == probe.port}
+    spaces = {lab.namespace(name).fd: lab.namespace(name) for name in names}
+    return [Listener(namespace, probe.port) for fd, namespace in spaces.items() if fd not in taken]
+
+
+def _relays(lab: Lab, probe: Probe) -> list[Relay]:
+    return [
+        relay
+        for protocol, relay in lab.relays
+        if protocol == probe.protocol and relay.version == probe.version
+    ]
+
+
+def _rules(lab: Lab, version: int) -> list[tuple[str, Ruleset]]:
+    return [(firewall.namespace.name, firewall.rules(version=version)) for firewall in lab.firewalls]

@@ -1,0 +1,149 @@
+"""Every place where the kernel counts a packet that it drops.
+
+Three books are kept, and read before and after a batch of probes:
+
+* the counters of dropping rules and of DROP policies, wherever rules are loaded;
+* each namespace's SNMP and extended counters (/proc/net/snmp, netstat, snmp6; RFC 4293, and
+  Documentation/networking/snmp_counter.rst of the kernel);
+* the routing cache's count of martians (/proc/net/stat/rt_cache), which has no SNMP counter.
+
+Some of these counters mean that the network's own rules said no: a sound negative. Others mean that a buffer
+was full: then the probe failed and nothing was proven.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+from netverify.kernel.namespace import Namespace, Visitor
+
+# Counter of /proc/net/{snmp,netstat,snmp6} -> what it says in words.
+VERDICTS: Mapping[str, str] = {
+    "Ip.InAddrErrors": "not addressed to this host, which does not forward",
+    "Ip.OutNoRoutes": "no route",
+    "IpExt.InNoRoutes": "no route for a forwarded packet",
+    "TcpExt.IPReversePathFilter": "reverse path filter (rp_filter)",
+    "TcpExt.ArpFilter": "arp_filter",
+    "Ip6InAddrErrors": "not addressed to this host, which does not forward (IPv6)",
+    "Ip6InNoRoutes": "no route for a forwarded packet (IPv6)",
+    "Ip6OutNoRoutes": "no route (IPv6)",
+    "rt_cache.in_martian_dst": "martian destination",
+    "rt_cache.in_martian_src": "martian source",
+    "Icmp.InEchoIgnored": "icmp_echo_ignore_all",
+}
+LOSSES: Mapping[str, str] = {
+    "Udp.RcvbufErrors": "a UDP receive buffer was full",
+    "Udp.SndbufErrors": "a UDP send buffer was full",
+    "Ip.OutDiscards": "an outgoing packet was discarded for lack of room (a full neighbour table, say)",
+    "Udp6RcvbufErrors": "a UDP receive buffer was full",
+    "Udp6SndbufErrors": "a UDP send buffer was full",
+    "Ip6OutDiscards": "an outgoing packet was discarded for lack of room (a full neighbour table, say)",
+    "TcpExt.ListenOverflows": "a listener's queue was full",
+}
+_FILES = ("snmp", "netstat", "snmp6")
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Dropped packets by place: rules as "host: table CHAIN number: text", the rest by namespace and words."""
+
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    lost: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def total(self) -> int:
+        """How many packets were dropped by something that had the right to."""
+        return sum(self.dropped.values())
+
+    def since(self, before: Tally) -> Tally:
+        """What was counted between two readings."""
+        return Tally(_difference(self.dropped, before.dropped), _difference(self.lost, before.lost))
+
+
+def _difference(after: Mapping[str, int], before: Mapping[str, int]) -> dict[str, int]:
+    moved = ((place, count - before.get(place, 0)) for place, count in after.items())
+    return {place: count for place, count in moved if count}
+
+
+class StatisticsBook:
+    """The SNMP counters of a set of namespaces, through files that were opened inside each of them."""
+
+    def __init__(self, visitor: Visitor, namespaces: Iterable[Namespace], cpu: int | None) -> None:
+        self._cpu = cpu
+        self._stack = ExitStack()
+        self._files: list[tuple[str, list[int]]] = []
+        spaces = list(namespaces)
+        for namespace, files in zip(
+            spaces, visitor.visit_all((namespace, _open_files) for namespace in spaces), strict=True
+        ):
+            for fd in files:
+                self._stack.callback(os.close, fd)
+            self._files.append((namespace.name, files))
+        self._martians = visitor.visit(spaces[0], _open_martians) if spaces else None
+        if self._martians is not None:
+            self._stack.callback(os.close, self._martians)
+
+    def close(self) -> None:
+        """Close the files."""
+        self._stack.close()
+
+    def read(self) -> Tally:
+        """Read every counter of `VERDICTS` and `LOSSES`."""
+        dropped: Counter[str] = Counter()
+        lost: Counter[str] = Counter()
+        for name, files in self._files:
+            for fd in files:
+                for key, value in _parse(os.pread(fd, 1 << 17, 0).decode("ascii")):
+                    if words := VERDICTS.get(key):
+                        dropped[f"{name}: {words}"] += value
+                    elif words := LOSSES.get(key):
+                        lost[f"{name}: {words}"] += value
+        if self._martians is not None:
+            rows = os.pread(self._martians, 1 << 16, 0).decode("ascii").splitlines()
+            for key, value in _parse_martians(rows, self._cpu):
+                dropped[VERDICTS[key]] += value
+        return Tally(dropped, lost)
+
+
+def _open_files() -> list[int]:
+    """Open the calling thread's counters; a kernel without IPv6 has no snmp6."""
+    paths = [f"/proc/thread-self/net/{name}" for name in _FILES]
+    return [os.open(path, os.O_RDONLY | os.O_CLOEXEC) for path in paths if os.path.exists(path)]
+
+
+def _open_martians() -> int:
+    return os.open("/proc/thread-self/net/stat/rt_cache", os.O_RDONLY | os.O_CLOEXEC)
+
+
+def _parse(text: str) -> Iterable[tuple[str, int]]:
+    """Read both shapes: pairs of lines ("Ip: names", "Ip: values") and one "name value" a line."""
+    names: list[str] = []
+    for line in text.splitlines():
+        head, _, rest = line.partition(":")
+        if not rest:
+            key, _, value = line.partition(" ")
+            yield key.strip(), int(value)
+        elif names and names[0] == head:
+            yield from ((f"{head}.{key}", int(value)) for key, value in zip(names[1:], rest.split(), strict=True))
+            names = []
+        else:
+            names = [head, *rest.split()]
+
+
+def _parse_martians(rows: list[str], cpu: int | None) -> Iterable[tuple[str, int]]:
+    """Read /proc/net/stat/rt_cache: a heading, then a line of hexadecimal counts for each CPU.
+
+    The counts are the machine's, not the namespace's; the CPU that the probes are pinned to keeps other
+    processes' martians out.
+    """
+    columns = rows[0].split()
+    for number, row in enumerate(rows[1:]):
+        if cpu is not None and number != cpu:
+            continue
+        values = row.split()
+        for name in ("in_martian_dst", "in_martian_src"):
+            yield f"rt_cache.{name}", int(values[columns.index(name)], 16)

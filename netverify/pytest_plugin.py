@@ -1,0 +1,165 @@
+"""The pytest plugin: the sandbox, the `lab` fixture, and failures that explain themselves.
+
+With `netverify_sandbox = true` in the ini file, the pytest process moves into namespaces of its own before
+it collects a single test (`kernel/sandbox.py`); each pytest-xdist worker does so too. Without it the plugin
+only offers its fixtures, so that a project which merely has netverify installed is left alone.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Generator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from netverify.errors import SandboxError
+
+if TYPE_CHECKING:
+    from netverify.kernel.lab import Lab
+
+REASON: pytest.StashKey[str] = pytest.StashKey()
+FAILED: pytest.StashKey[bool] = pytest.StashKey()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare the ini option and the command line options."""
+    parser.addini("netverify_sandbox", "move into own namespaces before collecting", type="bool", default=False)
+    group = parser.getgroup("netverify")
+    group.addoption(
+        "--backend",
+        choices=("legacy", "nft"),
+        help="iptables backend of the labs (default: what this machine's iptables is)",
+    )
+    group.addoption(
+        "--require-kernel",
+        action="store_true",
+        default=os.environ.get("CI") == "true",
+        help="fail, instead of skip, where this machine lacks a capability (default under CI=true)",
+    )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    """Enter the sandbox before anything else happens."""
+    if not early_config.getini("netverify_sandbox"):
+        return
+    from netverify.kernel import sandbox
+
+    try:
+        sandbox.enter()
+    except SandboxError as error:
+        if early_config.known_args_namespace.require_kernel:
+            raise pytest.UsageError(f"netverify: {error}") from error
+        early_config.stash[REASON] = str(error)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the marker."""
+    config.addinivalue_line(
+        "markers", "needs(*capabilities): skip (under CI=true: fail) where the machine lacks one of them"
+    )
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """Say what the results rest on."""
+    if not config.getini("netverify_sandbox"):
+        return []
+    if REASON in config.stash:
+        return [f"netverify: no sandbox: {config.stash[REASON]}"]
+    from netverify.kernel import firewall, sandbox
+
+    backend = config.getoption("--backend") or firewall.default_backend().value
+    who = "rootless" if sandbox.require().rootless else "root"
+    return [f"netverify: Linux {platform.release()}, iptables-{backend}, {who}, in namespaces of its own"]
+
+
+def missing(config: pytest.Config, reason: str) -> None:
+    """End the test: a skip with its reason at home, a failure where the kernel was promised."""
+    if config.getoption("--require-kernel"):
+        pytest.fail(f"required here (CI=true or --require-kernel): {reason}", pytrace=False)
+    pytest.skip(reason)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Honour `needs`."""
+    names = [name for marker in item.iter_markers("needs") for name in marker.args]
+    if not names:
+        return
+    if REASON in item.config.stash:
+        missing(item.config, item.config.stash[REASON])
+    from netverify.errors import MissingCapability
+    from netverify.kernel import capabilities
+
+    for name in names:
+        try:
+            capabilities.require(name)
+        except MissingCapability as error:
+            missing(item.config, str(error))
+
+
+@pytest.fixture
+def lab(request: pytest.FixtureRequest) -> Generator[Lab]:
+    """An empty lab: `lab.up(topology)`, `lab.reachability(tcp(80))`; everything in it is gone after the test."""
+    config = request.config
+    if REASON in config.stash:
+        missing(config, config.stash[REASON])
+    from netverify.kernel.firewall import Backend
+    from netverify.kernel.lab import Lab
+
+    chosen = config.getoption("--backend")
+    with Lab(Backend(chosen) if chosen else None) as place:
+        yield place
+        _attach(config, place, failed=request.node.stash.get(FAILED, False), directory=_directory(request))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Add what the lab knows to a failed test's report, while the lab still stands."""
+    report = yield
+    if report.when == "call" and report.failed:
+        item.stash[FAILED] = True
+        place = getattr(item, "funcargs", {}).get("lab")
+        if place is not None:
+            from netverify.kernel.journal import story
+
+            report.sections += [(f"netverify: {title}", text) for title, text in story(place)]
+    return report
+
+
+def pytest_assertrepr_compare(op: str, left: object, right: object) -> Sequence[str] | None:
+    """Explain two matrices that should be equal: both tables, the differing cells, the rules that moved."""
+    if op != "==":
+        return None
+    from netverify.reachability.matrix import ReachabilityMatrix
+
+    if isinstance(left, ReachabilityMatrix) and isinstance(right, ReachabilityMatrix):
+        from netverify.kernel.questions import explained
+
+        return explained(left, right)
+    return None
+
+
+def _directory(request: pytest.FixtureRequest) -> Path:
+    """Where this test's files go: reports/ of the project, one folder a test."""
+    safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in request.node.nodeid)
+    return Path(request.config.rootpath, "reports", safe[-120:])
+
+
+def _attach(config: pytest.Config, place: Lab, *, failed: bool, directory: Path) -> None:
+    """Hand the lab's story to allure, where it listens, and keep the pcaps of a failed test."""
+    from netverify.kernel.journal import story, write_captures
+
+    pcaps = write_captures(place, directory) if failed else []
+    if not getattr(config.option, "allure_report_dir", None):
+        return
+    import allure
+
+    for title, text in story(place):
+        allure.attach(text, name=title, attachment_type=allure.attachment_type.TEXT)
+    for path in pcaps:
+        allure.attach.file(str(path), name=path.name, attachment_type=allure.attachment_type.PCAP)
