@@ -1,6 +1,6 @@
 """The `netverify` command: arguments and exit codes, no logic.
 
-Exit codes: 0 done, 1 something that was asked for is missing here, 2 bad input or usage, 3 the kernel refused.
+Exit codes: 0 done, 1 something is missing here, 2 bad input or usage, 3 the kernel refused.
 Everything is imported where it is used: `netverify --help` answers without loading scapy or pytest.
 """
 
@@ -41,7 +41,9 @@ def _parser() -> argparse.ArgumentParser:
 
     lab = commands.add_parser("lab", help="build a lab from a topology file and hold it until interrupted")
     lab.add_argument("file", metavar="FILE.yaml", help="a topology, such as those in fixtures/topologies/")
-    lab.add_argument("--backend", choices=("legacy", "nft"), help="iptables backend (default: this machine's)")
+    lab.add_argument(
+        "--backend", choices=("legacy", "nft"), help="iptables backend (default: this machine's)"
+    )
     lab.add_argument("--no-hold", action="store_true", help="build it, draw it, and take it down again")
     lab.set_defaults(run=_lab)
     return parser
@@ -52,7 +54,7 @@ def _doctor(parsed: argparse.Namespace) -> int:
     from netverify.report import doctor
 
     found = capabilities.detect()
-    print(doctor.to_json(found) if parsed.json else doctor.render(found))
+    print(doctor.render_json(found) if parsed.json else doctor.render(found))
     return doctor.exit_code(found)
 
 
@@ -63,5 +65,5 @@ def _lab(parsed: argparse.Namespace) -> int:
     from netverify.kernel import hold, sandbox
 
     sandbox.enter()
-    hold.hold(topology, parsed.backend, keep=not parsed.no_hold)
+    hold.hold(topology, parsed.backend, keep=not parsed.no_hold, say=print)
     return 0

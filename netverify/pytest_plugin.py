@@ -26,7 +26,9 @@ FAILED: pytest.StashKey[bool] = pytest.StashKey()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Declare the ini option and the command line options."""
-    parser.addini("netverify_sandbox", "move into own namespaces before collecting", type="bool", default=False)
+    parser.addini(
+        "netverify_sandbox", "move into own namespaces before collecting", type="bool", default=False
+    )
     group = parser.getgroup("netverify")
     group.addoption(
         "--backend",
@@ -102,7 +104,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.fixture
 def lab(request: pytest.FixtureRequest) -> Generator[Lab]:
-    """An empty lab: `lab.up(topology)`, `lab.reachability(tcp(80))`; everything in it is gone after the test."""
+    """An empty lab: `lab.up(topology)`, `lab.reachability(tcp(80))`. It is gone after the test."""
     config = request.config
     if REASON in config.stash:
         missing(config, config.stash[REASON])
@@ -117,7 +119,7 @@ def lab(request: pytest.FixtureRequest) -> Generator[Lab]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
-    item: pytest.Item, call: pytest.CallInfo[None]
+    item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Add what the lab knows to a failed test's report, while the lab still stands."""
     report = yield
@@ -152,14 +154,17 @@ def _directory(request: pytest.FixtureRequest) -> Path:
 
 def _attach(config: pytest.Config, place: Lab, *, failed: bool, directory: Path) -> None:
     """Hand the lab's story to allure, where it listens, and keep the pcaps of a failed test."""
+    listening = getattr(config.option, "allure_report_dir", None)
+    if not (failed or listening):
+        return
     from netverify.kernel.journal import story, write_captures
 
     pcaps = write_captures(place, directory) if failed else []
-    if not getattr(config.option, "allure_report_dir", None):
+    if not listening:
         return
     import allure
 
     for title, text in story(place):
         allure.attach(text, name=title, attachment_type=allure.attachment_type.TEXT)
     for path in pcaps:
-        allure.attach.file(str(path), name=path.name, attachment_type=allure.attachment_type.PCAP)
+        allure.attach(path.read_bytes(), name=path.name, attachment_type=allure.attachment_type.PCAP)

@@ -28,7 +28,7 @@ from netverify.kernel import syscalls
 
 NOBODY = 65534  # the traditional uid and gid of somebody who owns nothing
 CHECKOUT = Path(__file__).resolve().parents[1]
-HOME = Path("/run")  # covered in the private mount namespace only
+HOMES = ("/mnt", "/media", "/srv", "/opt")  # the first that nothing needed lies below becomes the empty HOME
 
 
 def command(*words: str | Path, uid: int = NOBODY) -> list[str]:
@@ -45,7 +45,13 @@ def is_mapped(uid: int) -> bool:
 def needed_directories() -> list[Path]:
     """Where Python, its environment and this checkout are, without those that lie inside another."""
     interpreter = Path(sys.executable)
-    wanted = {Path(sys.prefix), Path(sys.base_prefix), CHECKOUT, interpreter.parent, interpreter.resolve().parent}
+    wanted = {
+        Path(sys.prefix),
+        Path(sys.base_prefix),
+        CHECKOUT,
+        interpreter.parent,
+        interpreter.resolve().parent,
+    }
     resolved = {path.resolve() for path in wanted} | {path.absolute() for path in wanted}
     return sorted(path for path in resolved if not any(other in path.parents for other in resolved))
 
@@ -85,16 +91,22 @@ def open_the_way(directories: Iterable[Path]) -> None:
 
 
 def become(uid: int, scratch: Iterable[Path]) -> None:
-    """Prepare mounts and environment for `uid`, then drop to it; the capabilities go with the next execve(2)."""
+    """Prepare mounts and environment, then drop to `uid`; its next execve(2) leaves no capability."""
     mapped = is_mapped(uid)
     owner = uid if mapped else 0
+    needed = needed_directories()
+    home = next(
+        path
+        for path in map(Path, HOMES)
+        if path.is_dir() and not any(path in (d, *d.parents) for d in needed)
+    )
     syscalls.unshare(syscalls.CLONE_NEWNS)
     syscalls.mount("none", "/", "", syscalls.MS_REC | syscalls.MS_PRIVATE)
     if mapped:
-        open_the_way(needed_directories())
-    for directory in (HOME, *scratch):
+        open_the_way(needed)
+    for directory in (home, *scratch):
         syscalls.mount("ordinary-user", str(directory), "tmpfs", 0, f"mode=755,uid={owner},gid={owner}")
-    os.environ["HOME"] = str(HOME)
+    os.environ["HOME"] = str(home)
     if mapped:
         os.setgroups([])
         os.setresgid(uid, uid, uid)

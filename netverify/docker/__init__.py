@@ -1,0 +1,43 @@
+"""What Docker writes: networks and published ports of a host, by the engine's version, to exact rules.
+
+Start with `DockerHost` and `rules`. `Daemon` plays a longer life: networks that come and go, restarts, and
+rules that were there before. `listeners` and `sysctls` are what the daemon sets up besides rules.
+"""
+
+from __future__ import annotations
+
+from netverify.docker.binding import Binding, Listener, bindings, listeners
+from netverify.docker.config import BridgeNetwork, DockerHost, Protocol, PublishedPort
+from netverify.docker.daemon import Daemon, rules
+from netverify.docker.errors import DockerError, UnsupportedEngine
+from netverify.docker.firewall import Firewaller, firewaller
+from netverify.docker.step import Action, Step, play
+from netverify.docker.sysctl import loads_br_netfilter, sysctls
+from netverify.docker.version import GENERATIONS, Change, Generation, Version, generation_of
+
+__all__ = [
+    "GENERATIONS",
+    "Action",
+    "Binding",
+    "BridgeNetwork",
+    "Change",
+    "Daemon",
+    "DockerError",
+    "DockerHost",
+    "Firewaller",
+    "Generation",
+    "Listener",
+    "Protocol",
+    "PublishedPort",
+    "Step",
+    "UnsupportedEngine",
+    "Version",
+    "bindings",
+    "firewaller",
+    "generation_of",
+    "listeners",
+    "loads_br_netfilter",
+    "play",
+    "rules",
+    "sysctls",
+]

@@ -21,12 +21,15 @@ from __future__ import annotations
 
 import os
 import socket
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from netverify.errors import KernelError
+from netverify.kernel import carrier
+from netverify.kernel.channel import Channel
 from netverify.kernel.namespace import Visitor
-from netverify.kernel.netlink import Channel, VethEnd, add_veth, set_link
+from netverify.kernel.netlink import VethEnd, add_veth, set_link
 
 ROUNDS = 128
 ETHERTYPE = 0x88B5  # IEEE 802: for local experiments
@@ -90,6 +93,7 @@ def _open_lane() -> tuple[socket.socket, socket.socket]:
     try:
         near, far = VethEnd("marker0", 2), VethEnd("marker1", 3)
         channel.send("marker", [add_veth(near, far), set_link(3, up=True)])
+        carrier.settle_here(channel, [2, 3])
     finally:
         channel.close()
     ends = []
@@ -104,6 +108,6 @@ def _open_lane() -> tuple[socket.socket, socket.socket]:
 def _present_cpu(cpus: set[int]) -> int:
     """The CPU that this thread is on right now: two workers rarely choose the same one."""
     # Field 39 of /proc/thread-self/stat (proc(5)); the command name before it may hold blanks.
-    with open("/proc/thread-self/stat", encoding="ascii", errors="replace") as stat:
-        current = int(stat.read().rpartition(")")[2].split()[36])
+    stat = Path("/proc/thread-self/stat").read_text("ascii", errors="replace")
+    current = int(stat.rpartition(")")[2].split()[36])
     return current if current in cpus else min(cpus)

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from netverify.kernel import netlink, sysctls
 from netverify.kernel.docker_host import start_docker
+from netverify.kernel.drivers import container_device, network_device
 from netverify.kernel.plan import Plan
 from netverify.topology.model import (
-    Address,
-    Container,
-    Endpoint,
     Host,
-    Interface,
-    Network,
     NetworkDriver,
     Topology,
 )
@@ -34,7 +29,7 @@ def build(lab: Lab, topology: Topology) -> None:
     """Make everything that `topology` describes; on return it is ready for the first packet."""
     topology = topology.resolved()
     lab.topology = topology
-    versions = _versions(topology)
+    versions = tuple(sorted({4, *topology.versions}))  # 4 in any case: lo has it
     lab.create_namespaces(_names(topology), ipv6=6 in versions)
     plan = lab.plan = Plan({name: space for name, (space, _) in lab.channels.items()}, versions)
     drivers = lab.drivers
@@ -57,10 +52,14 @@ def build(lab: Lab, topology: Topology) -> None:
         if network.driver not in BRIDGED:
             drivers[network.driver].create(network)
     for container in topology.containers:
-        _container(lab, topology, container)
-    for host in topology.hosts:
-        for route in host.routes:
-            plan.route(host.name, route)
+        if container.has_namespace:
+            plan.loopback(container.name)
+        for endpoint in container.endpoints:
+            network = topology.network(endpoint.network)
+            drivers[network.driver].connect(network, container.name, endpoint, container.host)
+    for node in topology.nodes():
+        for route in topology.routes_of(node.name):
+            plan.route(node.name, route)
     if _neighbour_count(topology) > NEIGHBOURS_LEFT_TO_THE_KERNEL:
         _permanent_neighbours(plan, topology)
     lab.flush()
@@ -75,33 +74,10 @@ def segment_name(segment: str) -> str:
 def _names(topology: Topology) -> list[str]:
     """Every namespace to make: switches, hosts, and the containers that have one of their own."""
     names = [segment_name(segment.name) for segment in topology.segments]
-    names += [host.name for host in topology.hosts]
-    names += [
-        container.name
-        for container in topology.containers
-        if topology.namespace_of(container.name) == container.name
-    ]
+    names += [node.name for node in topology.nodes()]
     if any(interface.segment is None for host in topology.hosts for interface in host.interfaces):
         names.append(VOID)
     return names
-
-
-def _versions(topology: Topology) -> tuple[int, ...]:
-    """The IP versions that occur in the topology; 4 always does, if only on lo."""
-    found = {4}
-    for network in topology.networks:
-        found |= {subnet.version for subnet in network.subnets}
-    for interface in _interfaces(topology):
-        found |= {address.version for address in interface.addresses}
-    return tuple(sorted(found))
-
-
-def _interfaces(topology: Topology) -> Iterator[Interface]:
-    for host in topology.hosts:
-        yield from host.interfaces
-        yield from host.bridges
-    for cable in topology.cables:
-        yield from (end.interface for end in cable.ends)
 
 
 def _cards(plan: Plan, host: Host) -> None:
@@ -130,35 +106,9 @@ def _cables(plan: Plan, topology: Topology) -> None:
             plan.attach(end.node, end.interface)
 
 
-def _container(lab: Lab, topology: Topology, container: Container) -> None:
-    if topology.namespace_of(container.name) != container.name:
-        return  # it shares somebody's namespace, and brings nothing of its own
-    lab.plan.loopback(container.name)
-    gateways: dict[int, Address] = {}
-    for endpoint in container.endpoints:
-        network = topology.network(endpoint.network)
-        lab.drivers[network.driver].connect(network, container.name, endpoint, container.host)
-        if network.default_route and not network.internal:
-            for gateway in network.gateways:
-                gateways.setdefault(gateway.version, gateway)
-    for gateway in gateways.values():
-        lab.plan.default_route(container.name, gateway)
-    for route in container.routes:
-        lab.plan.route(container.name, route)
-
-
-def _endpoints(topology: Topology, network: Network) -> list[tuple[Container, Endpoint]]:
-    return [
-        (container, endpoint)
-        for container in topology.containers
-        for endpoint in container.endpoints
-        if endpoint.network == network.name
-    ]
-
-
 def _neighbour_count(topology: Topology) -> int:
     """How many neighbour entries a full matrix could need, counting each bridge's pairs and its gateway."""
-    sizes = (len(_endpoints(topology, network)) for network in topology.networks)
+    sizes = (len(topology.endpoints_on(network.name)) for network in topology.networks)
     return sum(size * (size + 1) for size in sizes)
 
 
@@ -170,39 +120,41 @@ def _permanent_neighbours(plan: Plan, topology: Topology) -> None:
     for network in topology.networks:
         if network.driver not in BRIDGED:
             continue
-        members = _endpoints(topology, network)
+        members = topology.endpoints_on(network.name)
         for container, endpoint in members:
-            index = plan.device(container.name, endpoint.device or "eth0")
+            index = plan.device(container.name, container_device(endpoint))
             for _other, known in members:
                 if known is endpoint or known.mac is None:
                     continue
                 plan.settings[container.name] += [
                     netlink.add_neighbour(index, address, known.mac) for address in known.addresses
                 ]
-            host_device = plan.device(container.host, network.device or "")
+            host_device = plan.device(container.host, network_device(network))
             if endpoint.mac is not None:
                 plan.settings[container.host] += [
-                    netlink.add_neighbour(host_device, address, endpoint.mac) for address in endpoint.addresses
+                    netlink.add_neighbour(host_device, address, endpoint.mac)
+                    for address in endpoint.addresses
                 ]
 
 
 def _settings(lab: Lab, topology: Topology) -> None:
-    """Forwarding, sysctls and rules: last, since they may name devices."""
+    """Forwarding, what a Docker engine leaves, sysctls and rules: last, since they may name devices."""
     for host in topology.hosts:
-        wanted = [(f"net/{family}/{_FORWARDING[family]}", "1") for family in sorted(host.forwarding)]
-        wanted += list(host.sysctls.items())
-        if wanted:
-            lab.visit(host.name, lambda wanted=wanted: sysctls.write_all(wanted))  # type: ignore[misc]
-    for container in topology.containers:
-        if container.sysctls:
-            settings = list(container.sysctls.items())
-            lab.visit(container.name, lambda settings=settings: sysctls.write_all(settings))  # type: ignore[misc]
-    for host in topology.hosts:
+        forwarding = [(f"net/{family}/{_FORWARDING[family]}", "1") for family in sorted(host.forwarding)]
+        _write(lab, host.name, forwarding)
         if host.docker is not None:
-            start_docker(lab, host)
+            start_docker(lab, host.name)
+        _write(lab, host.name, list(host.sysctls.items()))
         for version, rules in ((4, host.rules), (6, host.rules6)):
             if rules is not None:
                 lab.firewall(host.name).restore(rules, version=version)
+    for container in topology.containers:
+        _write(lab, container.name, list(container.sysctls.items()))
+
+
+def _write(lab: Lab, node: str, wanted: list[tuple[str, str]]) -> None:
+    if wanted:
+        lab.visit(node, lambda: sysctls.write_all(wanted))
 
 
 _FORWARDING = {"ipv4": "ip_forward", "ipv6": "conf/all/forwarding"}

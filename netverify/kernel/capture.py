@@ -30,9 +30,10 @@ returned, which is when `__enter__` returns. `bound_at` says when that was.
 
 Reading
 -------
-There is no thread. Over veth a packet is processed to its end on the sender's CPU before send() returns, so
-it is already in the ring when the sender goes on; the ring is read by `caught()` and at exit. Where a packet
-is on its way by other means (another process sends it), `wait()` sleeps in poll(2) until it is there.
+There is no thread: the ring is read by `caught()` and at exit, and `wait()` sleeps in poll(2) until what it
+is asked for is there. Who has an answer in hand knows that request and answer have passed every tap on their
+way. Who concludes from silence must first let everything in flight end (netverify.kernel.barrier): over veth
+a packet is mostly processed to its end before send() returns, but a busy CPU may leave the rest to ksoftirqd.
 """
 
 from __future__ import annotations
@@ -138,8 +139,8 @@ class Capture:
         visitor: Visitor,
         namespace: Namespace,
         interface: str,
-        *,
         bpf: str = "",
+        *,
         capacity: int = DEFAULT_CAPACITY,
         snap_length: int = DEFAULT_SNAP_LENGTH,
         promiscuous: bool = False,

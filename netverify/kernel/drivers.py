@@ -6,6 +6,7 @@ adds requests to a `Plan`; whoever owns the plan sends them.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_interface
@@ -28,16 +29,51 @@ def prefixed(address: Address, subnets: tuple[Subnet, ...]) -> InterfaceAddress:
 
 
 @dataclass
-class BridgeDriver:
-    """A Linux bridge on the host, with the gateway addresses; each container hangs on it by a veth pair."""
+class KernelDriver(ABC):
+    """What the drivers share: a container's end is a device with addresses, and goes when it is deleted."""
 
     plan: Plan
-    name: str = NetworkDriver.BRIDGE.value
+
+    @abstractmethod
+    def create(self, network: Network) -> None:
+        """Make what the network needs on its hosts."""
+
+    @abstractmethod
+    def delete(self, network: Network) -> None:
+        """Take it away again."""
+
+    @abstractmethod
+    def attach(self, network: Network, node: str, endpoint: Endpoint, host: str) -> None:
+        """Make the container's device."""
+
+    def connect(self, network: Network, node: str, endpoint: Endpoint, host: str) -> None:
+        """Give the container `node` on `host` a device on the network, up, with its addresses."""
+        self.attach(network, node, endpoint, host)
+        addresses = [prefixed(address, network.subnets) for address in endpoint.addresses]
+        self.plan.configure(node, container_device(endpoint), addresses)
+
+    def disconnect(self, network: Network, node: str, endpoint: Endpoint) -> None:
+        """Take the container's device away."""
+        device = container_device(endpoint)
+        if device not in self.plan.devices.get(node, {}):
+            raise InputError(f"{node} is not connected to {network.name}: it has no device {device!r}")
+        self.remove(node, device)
+
+    def remove(self, node: str, device: str) -> None:
+        """Delete a device and forget it."""
+        self.plan.settings[node].append(netlink.delete_link(self.plan.device(node, device)))
+        del self.plan.devices[node][device]
+
+
+class BridgeDriver(KernelDriver):
+    """A Linux bridge on the host, with the gateway addresses; each container hangs on it by a veth pair."""
+
+    name = NetworkDriver.BRIDGE.value
 
     def create(self, network: Network) -> None:
         """Make the bridge and give it its gateway addresses."""
         (host,) = network.hosts
-        device = _device(network)
+        device = network_device(network)
         self.plan.bridge(host, device, mtu=network.mtu)
         addresses = [prefixed(gateway, network.subnets) for gateway in network.gateways]
         self.plan.configure(host, device, addresses)
@@ -45,86 +81,14 @@ class BridgeDriver:
     def delete(self, network: Network) -> None:
         """Delete the bridge; its ports are let go."""
         (host,) = network.hosts
-        _delete(self.plan, host, _device(network))
+        self.remove(host, network_device(network))
 
-    def connect(self, network: Network, node: str, endpoint: Endpoint, host: str) -> None:
-        """Plug a container in: a veth pair, its addresses, and the default route where the network gives one."""
-        master = self.plan.device(host, _device(network))
-        device = endpoint.device or "eth0"
-        port = self.plan.spare_name("veth")
-        self.plan.veth((host, port), (node, device), master=master, mac=endpoint.mac, mtu=network.mtu)
-        _address(self.plan, network, node, endpoint)
-
-    def disconnect(self, network: Network, node: str, endpoint: Endpoint) -> None:
-        """Unplug a container; both ends of its veth pair go."""
-        _delete(self.plan, node, endpoint.device or "eth0")
+    def attach(self, network: Network, node: str, endpoint: Endpoint, host: str) -> None:
+        """A veth pair, its near end a port of the bridge."""
+        _plug(self.plan, network, (node, container_device(endpoint)), endpoint.mac, host, network.mtu)
 
 
-@dataclass
-class MacvlanDriver:
-    """A device of its own MAC on the parent's wire, without any bridge (ip-link(8), macvlan)."""
-
-    plan: Plan
-    name: str = NetworkDriver.MACVLAN.value
-
-    def create(self, network: Network) -> None:
-        """Check that the parent is there; nothing else is made."""
-        self.plan.device(network.hosts[0], _device(network))
-
-    def delete(self, network: Network) -> None:
-        """Nothing was made."""
-
-    def connect(self, network: Network, node: str, endpoint: Endpoint, host: str) -> None:
-        """Make the container's device on the parent."""
-        capabilities.require("macvlan")
-        parent = self.plan.device(host, _device(network))
-        device = endpoint.device or "eth0"
-        index = self.plan.new_device(node, device)
-        space = self.plan.namespaces[node].fd
-        mode = network.mode or "bridge"
-        self.plan.stacked[host].append(
-            netlink.add_macvlan(device, index, parent, mode, space, mac=endpoint.mac)
-        )
-        _address(self.plan, network, node, endpoint)
-
-    def disconnect(self, network: Network, node: str, endpoint: Endpoint) -> None:
-        """Delete the container's device."""
-        _delete(self.plan, node, endpoint.device or "eth0")
-
-
-@dataclass
-class IpvlanDriver:
-    """A device that shares the parent's MAC and is told apart by address (ip-link(8), ipvlan)."""
-
-    plan: Plan
-    name: str = NetworkDriver.IPVLAN.value
-
-    def create(self, network: Network) -> None:
-        """Check that the kernel has ipvlan and the parent is there; nothing else is made."""
-        capabilities.require("ipvlan")
-        self.plan.device(network.hosts[0], _device(network))
-
-    def delete(self, network: Network) -> None:
-        """Nothing was made."""
-
-    def connect(self, network: Network, node: str, endpoint: Endpoint, host: str) -> None:
-        """Make the container's device on the parent."""
-        parent = self.plan.device(host, _device(network))
-        device = endpoint.device or "eth0"
-        index = self.plan.new_device(node, device)
-        space = self.plan.namespaces[node].fd
-        self.plan.stacked[host].append(
-            netlink.add_ipvlan(device, index, parent, network.mode or "l2", space)
-        )
-        _address(self.plan, network, node, endpoint)
-
-    def disconnect(self, network: Network, node: str, endpoint: Endpoint) -> None:
-        """Delete the container's device."""
-        _delete(self.plan, node, endpoint.device or "eth0")
-
-
-@dataclass
-class OverlayDriver:
+class OverlayDriver(KernelDriver):
     """A bridge on each host, joined by vxlan tunnels between the hosts' own addresses (RFC 7348).
 
     `underlay` gives each host's address on the network that carries the tunnels. Learning is off, and what
@@ -132,49 +96,84 @@ class OverlayDriver:
     hosts.
     """
 
-    plan: Plan
-    underlay: Callable[[str], Address]
-    name: str = NetworkDriver.OVERLAY.value
+    name = NetworkDriver.OVERLAY.value
+
+    def __init__(self, plan: Plan, underlay: Callable[[str], Address]) -> None:
+        super().__init__(plan)
+        self.underlay = underlay
 
     def create(self, network: Network) -> None:
         """Make a bridge and a vxlan device on each host."""
         capabilities.require("vxlan")
         if network.vni is None:
             raise InputError(f"network {network.name}: an overlay needs a vni (VXLAN network identifier)")
-        mtu = network.mtu or 1500 - VXLAN_OVERHEAD
+        device, mtu, tunnel = network_device(network), overlay_mtu(network), f"vxlan{network.vni}"
         for host in network.hosts:
-            device = _device(network)
             master = self.plan.bridge(host, device, mtu=mtu)
-            tunnel = f"vxlan{network.vni}"
             index = self.plan.new_device(host, tunnel)
-            links = self.plan.links[host]
             local = self.underlay(host)
-            links.append(netlink.add_vxlan(tunnel, index, network.vni, local, master, mtu=mtu))
-            remotes = (self.underlay(other) for other in network.hosts if other != host)
-            links += [netlink.add_forwarding_entry(index, ANY_MAC, remote) for remote in remotes]
+            remotes = [self.underlay(other) for other in network.hosts if other != host]
+            self.plan.links[host] += [
+                netlink.add_vxlan(tunnel, index, network.vni, local, master, mtu=mtu),
+                *(netlink.add_forwarding_entry(index, ANY_MAC, remote) for remote in remotes),
+            ]
             self.plan.configure(host, device, [])
 
     def delete(self, network: Network) -> None:
         """Delete the bridge and the vxlan device of each host."""
         for host in network.hosts:
-            _delete(self.plan, host, f"vxlan{network.vni}")
-            _delete(self.plan, host, _device(network))
+            self.remove(host, f"vxlan{network.vni}")
+            self.remove(host, network_device(network))
 
-    def connect(self, network: Network, node: str, endpoint: Endpoint, host: str) -> None:
-        """Plug a container into its host's bridge."""
-        master = self.plan.device(host, _device(network))
-        device = endpoint.device or "eth0"
-        mtu = network.mtu or 1500 - VXLAN_OVERHEAD
-        port = self.plan.spare_name("veth")
-        self.plan.veth((host, port), (node, device), master=master, mac=endpoint.mac, mtu=mtu)
-        _address(self.plan, network, node, endpoint)
-
-    def disconnect(self, network: Network, node: str, endpoint: Endpoint) -> None:
-        """Unplug a container."""
-        _delete(self.plan, node, endpoint.device or "eth0")
+    def attach(self, network: Network, node: str, endpoint: Endpoint, host: str) -> None:
+        """A veth pair, its near end a port of the host's bridge."""
+        far = (node, container_device(endpoint))
+        _plug(self.plan, network, far, endpoint.mac, host, overlay_mtu(network))
 
 
-KernelDriver = BridgeDriver | MacvlanDriver | IpvlanDriver | OverlayDriver
+class MacvlanDriver(KernelDriver):
+    """A device of its own MAC on the parent's wire, without any bridge (ip-link(8), macvlan)."""
+
+    name = NetworkDriver.MACVLAN.value
+
+    def create(self, network: Network) -> None:
+        """Check that the kernel has macvlan and the parent is there; nothing else is made."""
+        capabilities.require("macvlan")
+        self.plan.device(network.hosts[0], network_device(network))
+
+    def delete(self, network: Network) -> None:
+        """Nothing was made."""
+
+    def attach(self, network: Network, node: str, endpoint: Endpoint, host: str) -> None:
+        """The container's device, on the parent."""
+        parent = self.plan.device(host, network_device(network))
+        device = container_device(endpoint)
+        index, space = self.plan.new_device(node, device), self.plan.namespaces[node].fd
+        mode = network.mode or "bridge"
+        self.plan.stacked[host].append(
+            netlink.add_macvlan(device, index, parent, mode, space, mac=endpoint.mac)
+        )
+
+
+class IpvlanDriver(KernelDriver):
+    """A device that shares the parent's MAC and is told apart by address (ip-link(8), ipvlan)."""
+
+    name = NetworkDriver.IPVLAN.value
+
+    def create(self, network: Network) -> None:
+        """Check that the kernel has ipvlan and the parent is there; nothing else is made."""
+        capabilities.require("ipvlan")
+        self.plan.device(network.hosts[0], network_device(network))
+
+    def delete(self, network: Network) -> None:
+        """Nothing was made."""
+
+    def attach(self, network: Network, node: str, endpoint: Endpoint, host: str) -> None:
+        """The container's device, on the parent."""
+        parent = self.plan.device(host, network_device(network))
+        device = container_device(endpoint)
+        index, space = self.plan.new_device(node, device), self.plan.namespaces[node].fd
+        self.plan.stacked[host].append(netlink.add_ipvlan(device, index, parent, network.mode or "l2", space))
 
 
 def drivers(plan: Plan, underlay: Callable[[str], Address]) -> Mapping[NetworkDriver, KernelDriver]:
@@ -187,20 +186,25 @@ def drivers(plan: Plan, underlay: Callable[[str], Address]) -> Mapping[NetworkDr
     }
 
 
-def _device(network: Network) -> str:
+def network_device(network: Network) -> str:
+    """The bridge or parent device of a resolved network."""
     if network.device is None:
         raise InputError(f"network {network.name}: no device; resolve the topology before building it")
     return network.device
 
 
-def _delete(plan: Plan, node: str, device: str) -> None:
-    plan.settings[node].append(netlink.delete_link(plan.device(node, device)))
-    del plan.devices[node][device]
+def container_device(endpoint: Endpoint) -> str:
+    """The device of an endpoint inside its container."""
+    return endpoint.device or "eth0"
 
 
-def _address(plan: Plan, network: Network, node: str, endpoint: Endpoint) -> None:
-    addresses = [prefixed(address, network.subnets) for address in endpoint.addresses]
-    plan.configure(node, endpoint.device or "eth0", addresses)
+def overlay_mtu(network: Network) -> int:
+    """What fits into a tunnel over Ethernet."""
+    return network.mtu or 1500 - VXLAN_OVERHEAD
 
 
-__all__ = ["BridgeDriver", "IpvlanDriver", "MacvlanDriver", "OverlayDriver", "drivers"]
+def _plug(
+    plan: Plan, network: Network, far: tuple[str, str], mac: str | None, host: str, mtu: int | None
+) -> None:
+    master = plan.device(host, network_device(network))
+    plan.veth((host, plan.spare_name("veth")), far, master=master, mac=mac, mtu=mtu)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import itertools
-import os
 import socket
 import struct
 from abc import ABC, abstractmethod
@@ -19,7 +18,6 @@ from dataclasses import dataclass
 from netverify.kernel.namespace import Namespace, Visitor
 from netverify.kernel.netlink import Address
 from netverify.reachability.probe import Outcome, Probe
-
 
 SO_NETNS_COOKIE = 71  # include/uapi/asm-generic/socket.h, Linux 5.14
 IP_RECVERR, IPV6_RECVERR = 11, 25  # include/uapi/linux/in.h, in6.h
@@ -67,12 +65,13 @@ class Relay:
     """A userland proxy: it listens in `namespace`, and opens a connection of its own to `upstream`.
 
     Docker runs one for each published port (docker-proxy). `address` is what it is bound to, None for all.
+    Without an `upstream` it only holds the port (what dockerd does when the proxy is off): nobody answers.
     """
 
     namespace: Namespace
     address: Address | None
     port: int
-    upstream: Address
+    upstream: Address | None
     upstream_port: int
     version: int = 4
 
@@ -128,11 +127,12 @@ class Engine(ABC):
         listeners: Sequence[Listener],
         relays: Sequence[Relay],
         settle: Callable[[], None],
+        nonce: bytes,
     ) -> None:
         self.visitor, self.probe, self.pairs, self.listeners = visitor, probe, pairs, listeners
         self.relays = relays
         self.settle = settle  # returns when nothing is in flight any more
-        self.nonce = os.urandom(8)
+        self.nonce = nonce  # 8 bytes that every payload begins with
         self.round = 0
         self.records = [Record() for _ in pairs]
         self.stack = ExitStack()
@@ -198,7 +198,7 @@ class Engine(ABC):
         actual = netns_cookie(sock)
         if actual != cookie:
             self.broken[namespace.name] = (
-                f"a probe socket of {namespace.name!r} is in another namespace (cookie {actual}, not {cookie})"
+                f"a probe socket of {namespace.name!r} is elsewhere (namespace cookie {actual}, not {cookie})"
             )
 
     def local_refusal(self, error: OSError) -> tuple[Outcome, str]:

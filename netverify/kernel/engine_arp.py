@@ -89,13 +89,11 @@ class ArpEngine(Engine):
 
 def _question(mac: bytes, address: bytes, pair: Pair) -> bytes:
     ethernet, ip = 1, 0x0800
-    return _HEADER.pack(
-        ethernet, ip, 6, 4, REQUEST, mac, address, b"\0" * 6, pair.target.address.packed
-    )
+    return _HEADER.pack(ethernet, ip, 6, 4, REQUEST, mac, address, b"\0" * 6, pair.target.address.packed)
 
 
 def _open() -> tuple[socket.socket, list[tuple[str, bytes, bytes]], int]:
-    """A packet socket for ARP on all devices, and each Ethernet device with its MAC and first IPv4 address."""
+    """A packet socket for ARP on all devices, and each Ethernet device with its MAC and IPv4 address."""
     flags = socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
     sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM | flags, socket.htons(ETH_P_ARP))
     enlarge(sock)

@@ -1,8 +1,8 @@
 """TCP: a real connection per cell, without waiting for a single one.
 
-connect(2) on a non-blocking socket sends the SYN before it returns; when the barrier has passed, the handshake
-is over or will never be. Then the client says which cell it is, the listener says it back, and only that echo
-counts as an answer: a userland proxy completes a handshake for a service that it cannot reach.
+connect(2) on a non-blocking socket sends the SYN before it returns; when the barrier has passed, the
+handshake is over or will never be. Then the client says which cell it is, the listener says it back, and only
+that echo counts as an answer: a userland proxy completes a handshake for a service that it cannot reach.
 
 A raw socket beside each listener sees the SYNs themselves, so that a SYN that arrived while its answer was
 lost is told from one that never came. Each connection has a source port of its own, which NAT keeps as long
@@ -36,6 +36,7 @@ from netverify.kernel.engine import (
     home_cookie,
 )
 from netverify.kernel.namespace import Namespace
+from netverify.kernel.netlink import Address
 from netverify.reachability.probe import Outcome
 
 AT_ONCE = 200  # connections; the usual limit of open files is 1,024
@@ -185,15 +186,15 @@ class TcpEngine(Engine):
             moved = True
             connection.setblocking(False)
             service.accepted.append((connection, endpoint(peer[0], peer[1])))
-            if isinstance(service.role, Relay):
-                self._relayed.append((connection, self._upstream(service.role)))
+            if isinstance(service.role, Relay) and service.role.upstream is not None:
+                self._relayed.append((connection, self._upstream(service.role, service.role.upstream)))
 
-    def _upstream(self, relay: Relay) -> socket.socket:
+    def _upstream(self, relay: Relay, address: Address) -> socket.socket:
         """The proxy's own connection to the container, from the host."""
 
         def work() -> socket.socket:
-            sock, _port = _client(relay.upstream.version)
-            sock.connect_ex((str(relay.upstream), relay.upstream_port))
+            sock, _port = _client(address.version)
+            sock.connect_ex((str(address), relay.upstream_port))
             return sock
 
         return self.visitor.visit(relay.namespace, work)
@@ -238,7 +239,9 @@ class TcpEngine(Engine):
             record = self.records[number]
             if record.detail == "connected":
                 # Somebody completed the handshake and never answered: no listener of ours (a proxy, say).
-                record.detail = "" if record.replied or record.receiver else "connected, but no service answered"
+                record.detail = (
+                    "" if record.replied or record.receiver else "connected, but no service answered"
+                )
             _reset(sock)
         for service in self._services:
             for connection, _peer in service.accepted:

@@ -135,6 +135,8 @@ class UdpEngine(Engine):
     def _relay_reader(self, relay: Relay) -> Reader:
         def read(sock: socket.socket) -> None:
             for payload, ancillary, peer in _datagrams(sock):
+                if relay.upstream is None:
+                    continue
                 if (upstream := self._upstreams.get((relay, peer))) is None:
                     upstream = self._open_upstream(relay, sock, peer, _reply_from(ancillary))
                 try:
@@ -143,16 +145,17 @@ class UdpEngine(Engine):
                     number = self.number_of(payload)
                     if number is not None:
                         outcome, said = self.local_refusal(error)
-                        self.records[number].refused(outcome, f"the userland proxy could not pass it on: {said}")
+                        self.records[number].refused(
+                            outcome, f"the userland proxy could not pass it on: {said}"
+                        )
 
         return read
 
     def _open_upstream(
         self, relay: Relay, downstream: socket.socket, peer: Peer, reply_from: tuple[int, int, bytes]
     ) -> socket.socket:
-        sock, cookie = self.visitor.visit(
-            relay.namespace, lambda: (_sender(relay.upstream.version), home_cookie())
-        )
+        version = 4 if relay.upstream is None else relay.upstream.version
+        sock, cookie = self.visitor.visit(relay.namespace, lambda: (_sender(version), home_cookie()))
 
         def read(upstream: socket.socket) -> None:
             for payload, _ancillary, _peer in _datagrams(upstream):
@@ -207,7 +210,7 @@ def _sender(version: int) -> socket.socket:
 
 def _datagrams(sock: socket.socket) -> Sequence[tuple[bytes, list[tuple[int, int, bytes]], Peer]]:
     """Everything that waits in a socket's receive queue. A pending ICMP error is left to the error queue."""
-    found = []
+    found: list[tuple[bytes, list[tuple[int, int, bytes]], Peer]] = []
     while True:
         try:
             payload, ancillary, _flags, peer = sock.recvmsg(256, 64)

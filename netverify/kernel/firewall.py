@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import cache
+from itertools import pairwise
 
 from netverify.errors import KernelError, MissingCapability
 from netverify.kernel.namespace import Namespace, Visitor
@@ -43,7 +44,9 @@ def program(name: str, backend: Backend, version: int = 4) -> str:
     family = "iptables" if version == 4 else "ip6tables"
     command = f"{family}-{backend.value}" + (f"-{name}" if name else "")
     if shutil.which(command) is None:
-        raise MissingCapability(command, "the program is not installed", "Install it: apt-get install iptables")
+        raise MissingCapability(
+            command, "the program is not installed", "Install it: apt-get install iptables"
+        )
     return command
 
 
@@ -51,7 +54,9 @@ def program(name: str, backend: Backend, version: int = 4) -> str:
 def default_backend() -> Backend:
     """The backend that the machine's own `iptables` is (iptables(8) prints it with its version)."""
     if shutil.which("iptables") is None:
-        raise MissingCapability("iptables", "the program is not installed", "Install it: apt-get install iptables")
+        raise MissingCapability(
+            "iptables", "the program is not installed", "Install it: apt-get install iptables"
+        )
     said = subprocess.run(["iptables", "--version"], capture_output=True, text=True, check=True).stdout
     return Backend.NFT if "nf_tables" in said else Backend.LEGACY
 
@@ -110,7 +115,7 @@ _BUILTIN = {name: "".join(f":{chain} ACCEPT [0:0]\n" for chain in chains) for na
 def _context(said: str, text: str) -> str:
     """The line of the input that iptables-restore complains about ("... line 12 failed")."""
     words = said.replace(":", " ").split()
-    for word, following in zip(words, words[1:], strict=False):
+    for word, following in pairwise(words):
         if word == "line" and following.isdigit():
             lines = text.splitlines()
             number = int(following)

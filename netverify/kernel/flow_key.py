@@ -124,7 +124,7 @@ class Nonce:
         result: list[Leg | None] = []
         for header in headers:
             leg = None
-            if self.data in (header.quoted or header).payload:
+            if self.data in header.payload:  # of an ICMP error, that is what it quotes
                 leg = header.leg or (Leg.REPLY if header.destination in clients else Leg.REQUEST)
                 if leg is Leg.REQUEST:
                     clients.add(header.source)

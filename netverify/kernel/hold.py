@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import sys
+from collections.abc import Callable
 
 from netverify.kernel.firewall import Backend
 from netverify.kernel.lab import Lab
@@ -12,19 +14,20 @@ from netverify.topology.model import Topology
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def hold(topology: Topology, backend: str | None, *, keep: bool) -> None:
+def hold(topology: Topology, backend: str | None, *, keep: bool, say: Callable[[str], None]) -> None:
     """Build `topology`, print it and the way into each namespace, and wait for Ctrl-C (unless not `keep`)."""
     # Blocked before the lab stands, so that an early Ctrl-C is waited for, not lost (sigwait(3)).
     signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
     with Lab(None if backend is None else Backend(backend)) as lab:
         lab.up(topology)
-        print(draw(lab.topology))
-        print("A shell inside:")
+        say(draw(lab.topology))
+        say("A shell inside:")
         for name in lab.channels:
             if not name.startswith("("):
-                print(f"  {name:<20} {lab.shell_command(name)}")
+                say(f"  {name:<20} {lab.shell_command(name)}")
         if not keep:
             return
-        print("\nHeld until Ctrl-C.", flush=True)
+        say("\nHeld until Ctrl-C.")
+        sys.stdout.flush()
         signal.sigwait(ENDING)
-    print("Gone.")
+    say("Gone.")

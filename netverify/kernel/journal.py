@@ -36,7 +36,7 @@ def write_captures(lab: Lab, directory: Path) -> list[Path]:
     written = []
     for number, capture in enumerate(lab.captures, 1):
         directory.mkdir(parents=True, exist_ok=True)
-        path = directory / f"{number}-{capture.namespace.name}-{capture.device}.pcap"
+        path = directory / f"{number}-{capture.namespace.name}-{capture.interface}.pcap"
         capture.write(path)
         written.append(path)
     return written

@@ -16,14 +16,17 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from netverify.errors import InputError, KernelError
-from netverify.kernel import files, netlink, questions, sandbox, sysctls
+from netverify.kernel import carrier, files, netlink, questions, sandbox, sysctls
 from netverify.kernel.build import build
 from netverify.kernel.capture import Capture
+from netverify.kernel.channel import Channel
 from netverify.kernel.drivers import KernelDriver, drivers
 from netverify.kernel.engine import Relay
 from netverify.kernel.firewall import Backend, Firewall, default_backend
+from netverify.kernel.flow_key import FlowKey, Nonce
 from netverify.kernel.namespace import Namespace, Visitor, open_namespace
-from netverify.kernel.netlink import Channel, Request
+from netverify.kernel.natview import NatView, Point
+from netverify.kernel.netlink import Request
 from netverify.kernel.plan import Plan
 from netverify.kernel.probe import Prober
 from netverify.kernel.questions import Asked
@@ -37,7 +40,7 @@ T = TypeVar("T")
 class Lab:
     """Namespaces with everything in them that a topology describes. A context manager.
 
-    `backend` is the half of netfilter that its firewalls use; the machine's own `iptables` decides by default.
+    `backend` is the half of netfilter that its firewalls use; by default, what the machine's `iptables` uses.
     """
 
     def __init__(self, backend: Backend | None = None) -> None:
@@ -48,6 +51,7 @@ class Lab:
         self.relays: list[tuple[str, Relay]] = []  # (protocol, relay)
         self.asked: list[Asked] = []
         self.captures: list[Capture] = []
+        self.flow: FlowKey = Nonce(bytes(8))  # how to know the packets of the question that was asked last
         self.topology = Topology("empty")
         self.plan = Plan({})
 
@@ -138,10 +142,15 @@ class Lab:
         """
         words = shlex.split(command) if isinstance(command, str) else list(command)
         done = self.visit(
-            node, lambda: subprocess.run(words, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+            node,
+            lambda: subprocess.run(
+                words, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
+            ),
         )
         if check and done.returncode != 0:
-            raise KernelError(f"{node}: {shlex.join(words)}: exit code {done.returncode}: {done.stderr.strip()}")
+            raise KernelError(
+                f"{node}: {shlex.join(words)}: exit code {done.returncode}: {done.stderr.strip()}"
+            )
         return done.stdout + done.stderr
 
     def shell_command(self, node: str) -> str:
@@ -168,6 +177,8 @@ class Lab:
             for name, requests in phase.items():
                 self.netlink(name, requests)
             phase.clear()
+        devices = {name: list(known.values()) for name, known in self.plan.devices.items()}
+        carrier.settle(self.visitor, self._channels, devices)
 
     def sysctl(self, node: str, key: str, value: str | int | None = None) -> str:
         """Read a node's sysctl, after setting it where a value is given."""
@@ -230,6 +241,17 @@ class Lab:
         sniffer = Capture(self.visitor, self.namespace(node), device, bpf)
         self.captures.append(sniffer)
         return sniffer
+
+    def nat_view(
+        self, points: Sequence[tuple[str, str]], *, conntrack: Sequence[str] = (), bpf: str = ""
+    ) -> NatView:
+        """One flow seen at several points, each a (node, device), and in the conntrack tables of some nodes.
+
+        A context manager; ask inside it, then `view.table(lab.flow)` shows the question that was asked last.
+        """
+        watched = [Point(f"{node} {device}", self.namespace(node), device) for node, device in points]
+        tables = [self.namespace(node) for node in conntrack]
+        return NatView(self.visitor, watched, conntrack=tables, bpf=bpf)
 
     # --- networks at run time ------------------------------------------------------------------------------
 

@@ -16,8 +16,9 @@ from contextlib import ExitStack
 
 from pyroute2.netlink.rtnl.ndmsg import ndmsg
 
+from netverify.kernel.channel import Channel
 from netverify.kernel.namespace import Namespace, Visitor
-from netverify.kernel.netlink import RTM_GETNEIGH, Channel
+from netverify.kernel.netlink import RTM_GETNEIGH
 
 NUD_INCOMPLETE = 0x01  # include/uapi/linux/neighbour.h
 RTMGRP_NEIGH = 4
@@ -55,7 +56,9 @@ def settle(visitor: Visitor, channels: Mapping[str, tuple[Namespace, Channel]]) 
         while unresolved(asking):
             ready = poll.poll(max(0.0, deadline - time.monotonic()))
             if not ready:
-                raise TimeoutError(f"a neighbour of {', '.join(unresolved(asking))} is neither resolved nor given up")
+                raise TimeoutError(
+                    f"a neighbour of {', '.join(unresolved(asking))} is neither resolved nor given up"
+                )
             for fd, _events in ready:
                 _drain(monitors[fd])
     return True

@@ -1,21 +1,14 @@
-"""rtnetlink in batches: pyroute2 encodes the messages, one socket per namespace carries many at once.
+"""rtnetlink requests, encoded by pyroute2: devices, addresses, routes, neighbours (rtnetlink(7)).
 
-A `Channel` is a netlink socket that was opened inside a namespace. `send()` hands the kernel a whole list of
-requests in one datagram; the kernel works through them in order before sendto(2) returns, and stops for
-nothing. Only the last request asks for an acknowledgement, since a failed one is answered in any case
-(netlink(7)); errors therefore come first, each naming its request by sequence number.
-
-Interface indexes are chosen by us (RTM_NEWLINK honours `ifi_index`, rtnetlink(7)), so that no request has to
-wait for the answer to another: a whole namespace is one datagram.
+Nothing here talks to the kernel; `kernel/channel.py` sends what these functions return, many at once.
+Interface indexes are chosen by us (RTM_NEWLINK honours `ifi_index`), so that no request has to wait for the
+answer to another: a whole namespace is one datagram.
 """
 
 from __future__ import annotations
 
-import errno
-import os
 import socket
 import struct
-from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from typing import Any
@@ -26,18 +19,12 @@ from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.ndmsg import ndmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
-from netverify.errors import KernelError
-
 Address = IPv4Address | IPv6Address
 Attributes = list[tuple[str, Any]]
 
 # include/uapi/linux/netlink.h
 NLM_F_REQUEST, NLM_F_ACK = 0x001, 0x004
-NLM_F_EXCL, NLM_F_CREATE, NLM_F_REPLACE, NLM_F_APPEND = 0x200, 0x400, 0x100, 0x800
-NLM_F_DUMP = 0x300
-NLMSG_ERROR, NLMSG_DONE = 2, 3
-SOL_NETLINK, NETLINK_EXT_ACK, NETLINK_CAP_ACK = 270, 11, 10
-NLMSGERR_ATTR_MSG = 1
+NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE, NLM_F_APPEND = 0x100, 0x200, 0x400, 0x800
 
 # include/uapi/linux/rtnetlink.h
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 16, 17, 18, 19
@@ -52,8 +39,6 @@ NTF_SELF, NTF_MASTER = 0x02, 0x04
 IFA_F_NODAD = 0x02
 RTNH_F_ONLINK = 0x4
 
-_LARGEST_BATCH = 128 * 1024  # bytes; below the default net.core.wmem_max (212,992), which bounds one datagram
-
 
 @dataclass(frozen=True)
 class Request:
@@ -61,15 +46,6 @@ class Request:
 
     what: str
     data: bytes
-
-
-class NetlinkError(KernelError):
-    """The kernel refused a request; `errno` says why, the message says which request, and where."""
-
-    def __init__(self, namespace: str, what: str, number: int, hint: str) -> None:
-        reason = os.strerror(number) + (f" ({hint})" if hint else "")
-        super().__init__(f"namespace {namespace!r}: {what}: {reason}")
-        self.errno = number
 
 
 def _request(message: nlmsg, kind: int, flags: int, what: str) -> Request:
@@ -108,7 +84,7 @@ def _optional(mac: str | None, mtu: int | None, master: int | None) -> Attribute
 
 @dataclass(frozen=True)
 class VethEnd:
-    """One end of a veth pair. `namespace` is the descriptor of where it goes (None: where the request is sent)."""
+    """One end of a veth pair; `namespace` is the descriptor of where it goes (None: it stays here)."""
 
     name: str
     index: int
@@ -156,9 +132,7 @@ def add_macvlan(name: str, index: int, parent: int, mode: str, namespace: int, *
         ("IFLA_NET_NS_FD", namespace),
         *_optional(mac, None, None),
     ]
-    return _create(
-        name, index, "macvlan", [("IFLA_MACVLAN_MODE", MACVLAN_MODES[mode])], extra, up=False
-    )
+    return _create(name, index, "macvlan", [("IFLA_MACVLAN_MODE", MACVLAN_MODES[mode])], extra, up=False)
 
 
 def add_ipvlan(name: str, index: int, parent: int, mode: str, namespace: int) -> Request:
@@ -203,7 +177,7 @@ def set_link(
 
 
 def add_address(index: int, address: IPv4Interface | IPv6Interface) -> Request:
-    """Give a device an address; no duplicate address detection, whose second of waiting proves nothing here."""
+    """Give a device an address, without the second that duplicate address detection would take."""
     return _address(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, index, address, "add")
 
 
@@ -258,7 +232,7 @@ def _route(
     message["dst_len"] = destination.prefixlen
     message["table"] = 254  # RT_TABLE_MAIN
     message["proto"] = 4  # RTPROT_STATIC
-    # A route out of a device without a gateway reaches its neighbours (scope link); ip-route(8) does the same.
+    # Without a gateway a route reaches only neighbours (scope link); ip-route(8) does the same.
     message["scope"] = 253 if kind == "unicast" and via is None and destination.version == 4 else 0
     message["type"] = ROUTE_KINDS[kind]
     message["flags"] = RTNH_F_ONLINK if onlink else 0
@@ -284,9 +258,7 @@ def add_neighbour(index: int, address: Address, mac: str) -> Request:
     message["ifindex"] = index
     message["state"] = NUD_PERMANENT
     message["attrs"] = [("NDA_DST", str(address)), ("NDA_LLADDR", mac)]
-    return _request(
-        message, RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, f"add neighbour {address} at {mac}"
-    )
+    return _request(message, RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, f"add neighbour {address} at {mac}")
 
 
 def set_neighbour_patience(index: int, version: int, milliseconds: int) -> Request:
@@ -319,113 +291,3 @@ def add_forwarding_entry(index: int, mac: str, remote: Address) -> Request:
     return _request(
         message, RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_APPEND, f"add forwarding entry {mac} to {remote}"
     )
-
-
-class Channel:
-    """A netlink socket of one namespace; must be opened by a thread that is inside it."""
-
-    def __init__(self) -> None:
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
-        self._socket.setsockopt(SOL_NETLINK, NETLINK_EXT_ACK, 1)
-        self._socket.setsockopt(SOL_NETLINK, NETLINK_CAP_ACK, 1)
-        self._socket.bind((0, 0))
-        self._sequence = 0
-
-    def close(self) -> None:
-        """Close the socket."""
-        self._socket.close()
-
-    def send(self, namespace: str, requests: Sequence[Request]) -> None:
-        """Have the kernel carry out `requests` in order; raises NetlinkError for the first that it refuses.
-
-        The kernel does not stop at a refused request: those after it are carried out too.
-        """
-        for batch in _batches(requests):
-            first = self._sequence + 1
-            self._sequence += len(batch)
-            datagram = bytearray()
-            for number, request in enumerate(batch, first):
-                start = len(datagram)
-                datagram += request.data
-                datagram += bytes(-len(datagram) % 4)
-                struct.pack_into("=I", datagram, start + 8, number)
-            last = start + 6
-            flags = struct.unpack_from("=H", datagram, last)[0]
-            struct.pack_into("=H", datagram, last, flags | NLM_F_ACK)
-            self._socket.send(datagram)
-            self._collect(namespace, batch, first)
-
-    def _collect(self, namespace: str, batch: Sequence[Request], first: int) -> None:
-        failure: NetlinkError | None = None
-        while True:
-            for kind, number, body in _messages(self._socket.recv(65536)):
-                if kind != NLMSG_ERROR:
-                    continue
-                code = -struct.unpack_from("=i", body)[0]
-                if code and failure is None:
-                    failure = NetlinkError(namespace, batch[number - first].what, code, _hint(body))
-                if number == self._sequence:
-                    if failure is not None:
-                        raise failure
-                    return
-
-    def dump(self, message: nlmsg, kind: int) -> Iterator[bytes]:
-        """Ask for a whole table (links, addresses, routes, neighbours); yields each answer's bytes."""
-        self._sequence += 1
-        request = _request(message, kind, NLM_F_DUMP, "dump")
-        data = bytearray(request.data)
-        struct.pack_into("=I", data, 8, self._sequence)
-        self._socket.send(data)
-        while True:
-            for answer, number, body in _messages(self._socket.recv(1 << 18)):
-                if number != self._sequence:
-                    continue
-                if answer == NLMSG_DONE:
-                    return
-                if answer == NLMSG_ERROR:
-                    code = -struct.unpack_from("=i", body)[0]
-                    raise NetlinkError("(dump)", f"dump of type {kind}", code, _hint(body))
-                yield body
-
-
-def _batches(requests: Sequence[Request]) -> Iterator[Sequence[Request]]:
-    start = size = 0
-    for position, request in enumerate(requests):
-        if size and size + len(request.data) > _LARGEST_BATCH:
-            yield requests[start:position]
-            start, size = position, 0
-        size += len(request.data) + 3
-    if start < len(requests):
-        yield requests[start:]
-
-
-def _messages(datagram: bytes) -> Iterator[tuple[int, int, bytes]]:
-    """Split a datagram into (type, sequence number, body)."""
-    position = 0
-    while position + 16 <= len(datagram):
-        length, kind, _flags, number = struct.unpack_from("=IHHI", datagram, position)
-        yield kind, number, datagram[position + 16 : position + length]
-        position += (length + 3) & ~3
-
-
-def _hint(body: bytes) -> str:
-    """The kernel's own words about an error (NLMSGERR_ATTR_MSG), where it has any."""
-    position = 4 + 16  # the error code, then the header of the refused request (NETLINK_CAP_ACK)
-    while position + 4 <= len(body):
-        length, kind = struct.unpack_from("=HH", body, position)
-        if length < 4:
-            return ""
-        if kind & 0x3FFF == NLMSGERR_ATTR_MSG:
-            return body[position + 4 : position + length].rstrip(b"\0").decode(errors="replace")
-        position += (length + 3) & ~3
-    return ""
-
-
-def is_unsupported(error: NetlinkError) -> bool:
-    """Whether the kernel does not have the kind of device at all (EOPNOTSUPP, "Unknown device type")."""
-    return error.errno in (errno.EOPNOTSUPP, errno.ENODEV)
-
-
-def joined(requests: Iterable[Iterable[Request]]) -> list[Request]:
-    """Flatten lists of requests."""
-    return [request for part in requests for request in part]

@@ -11,13 +11,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from ipaddress import ip_network
 
 from netverify.errors import InputError
 from netverify.kernel import netlink
 from netverify.kernel.namespace import Namespace
 from netverify.kernel.netlink import Request, VethEnd
-from netverify.topology.model import Address, Interface, InterfaceAddress, Route
+from netverify.topology.model import Interface, InterfaceAddress, Route
 
 LOOPBACK = 1
 NEIGHBOUR_PATIENCE = 100  # milliseconds between two questions for a neighbour; the kernel's default is 1,000
@@ -122,8 +121,3 @@ class Plan:
                 onlink=route.onlink,
             )
         )
-
-    def default_route(self, node: str, gateway: Address) -> None:
-        """A default route via `gateway`."""
-        everything = ip_network("0.0.0.0/0" if gateway.version == 4 else "::/0")
-        self.settings[node].append(netlink.add_route(everything, via=gateway))

@@ -22,11 +22,13 @@ dropped packet is dropped in turn; halving settles that too, since a single pair
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from netverify.kernel import neighbours
 from netverify.kernel.barrier import Barrier
+from netverify.kernel.channel import Channel
 from netverify.kernel.engine import Engine, Listener, Pair, Record, Relay, Source, Target
 from netverify.kernel.engine_arp import ArpEngine
 from netverify.kernel.engine_icmp import IcmpEngine
@@ -34,7 +36,6 @@ from netverify.kernel.engine_tcp import TcpEngine
 from netverify.kernel.engine_udp import UdpEngine
 from netverify.kernel.firewall import Firewall, RuleBook
 from netverify.kernel.namespace import Namespace, Visitor
-from netverify.kernel.netlink import Channel
 from netverify.kernel.sockets import missing_listeners
 from netverify.kernel.tally import StatisticsBook, Tally
 from netverify.reachability.probe import Cell, Outcome, Probe
@@ -64,16 +65,18 @@ class Prober:
         pairs: Sequence[Pair],
         listeners: Sequence[Listener],
         relays: Sequence[Relay] = (),
+        nonce: bytes | None = None,
     ) -> list[Cell]:
         """One cell for each pair, in order. `listeners` are opened for the question and closed after it.
 
-        `relays` are userland proxies that stand between.
+        `relays` are userland proxies that stand between. Every payload begins with `nonce` (8 bytes; random
+        by default), by which a sniffer knows the packets.
         """
         if not pairs:
             return []
         with Barrier(self.visitor) as barrier:
             engine = ENGINES[probe.protocol](
-                self.visitor, probe, pairs, listeners, relays, barrier.wait
+                self.visitor, probe, pairs, listeners, relays, barrier.wait, nonce or os.urandom(8)
             )
             book = Book(self, probe.version, barrier.cpu)
             try:
@@ -135,11 +138,11 @@ class _Question:
         self.engine.send(numbers)
         self.engine.finish()
         records = self.engine.records
-        if any(records[number].silent for number in numbers):
-            if neighbours.settle(self.prober.visitor, self.prober.channels):
-                # Whoever resolved the neighbour released the waiting packets on a CPU of its own choice.
-                self.barrier.wait_everywhere()
-                self.engine.finish()
+        silent = any(records[number].silent for number in numbers)
+        if silent and neighbours.settle(self.prober.visitor, self.prober.channels):
+            # Whoever resolved the neighbour released the waiting packets on a CPU of its own choice.
+            self.barrier.wait_everywhere()
+            self.engine.finish()
 
     def _compare(self, numbers: Sequence[int], first: Sequence[Record]) -> list[int]:
         """Note the pairs whose second answer differs from the first; return those that stayed the same."""
@@ -203,16 +206,15 @@ class _Question:
             outcome, detail = self.verdicts[number]
             return replace(cell, outcome=outcome, detail=detail)
         if first.outcome is not None:
-            return self._refusal(cell, first, pair.target)
+            return self._refusal(cell, first, first.outcome, pair.target)
         return cell
 
-    def _refusal(self, cell: Cell, record: Record, target: Target) -> Cell:
+    def _refusal(self, cell: Cell, record: Record, outcome: Outcome, target: Target) -> Cell:
         """An error answer. One that claims that nobody listens, where somebody does, comes from a filter."""
-        assert record.outcome is not None
-        if record.outcome is Outcome.REFUSED and self._listened(target.owner):
+        if outcome is Outcome.REFUSED and self._listened(target.owner):
             detail = f"{record.detail}, although a listener is there: a filter answers in its place"
             return replace(cell, outcome=Outcome.PROHIBITED, detail=detail)
-        return replace(cell, outcome=record.outcome, detail=record.detail)
+        return replace(cell, outcome=outcome, detail=record.detail)
 
     def _listened(self, owner: str | None) -> bool:
         return any(listener.namespace.name == owner for listener in self.engine.listeners)

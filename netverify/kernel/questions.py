@@ -12,6 +12,7 @@ and stands under that name in the matrix.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING
 from netverify.errors import InputError
 from netverify.kernel.engine import Listener, Pair, Relay, Source, Target
 from netverify.kernel.firewall import moved_rules
+from netverify.kernel.flow_key import Nonce
 from netverify.reachability import comparison
 from netverify.reachability.matrix import ReachabilityMatrix
 from netverify.reachability.observed import ObservedMatrix
@@ -46,7 +48,8 @@ class Asked:
 def parties(lab: Lab) -> tuple[str, ...]:
     """Every container, then every host, in the topology's order."""
     topology = lab.topology
-    return tuple(node.name for node in (*topology.containers, *topology.hosts))
+    names = [container.name for container in topology.containers]
+    return (*names, *(host.name for host in topology.hosts))
 
 
 def ask(
@@ -64,7 +67,9 @@ def ask(
     aims = [target(lab, text, probe) for text in targets]
     pairs = [Pair(Source(name, lab.namespace(name)), aim) for name in sources for aim in aims]
     relays = _relays(lab, probe)
-    return lab.prober.ask(probe, pairs, _listeners(lab, probe, everybody, relays), relays)
+    nonce = os.urandom(8)
+    lab.flow = Nonce(nonce)
+    return lab.prober.ask(probe, pairs, _listeners(lab, probe, everybody, relays), relays, nonce)
 
 
 def reachability(
@@ -77,17 +82,15 @@ def reachability(
     listeners: Sequence[str] | None = None,
 ) -> ObservedMatrix:
     """The matrix of `sources` against `targets` (both `among`; by default every party with an address)."""
-    rows = tuple(sources if sources is not None else among if among is not None else parties(lab))
-    columns = tuple(targets if targets is not None else among if among is not None else _addressed(lab, probe))
+    rows = tuple(_first(sources, among, parties(lab)))
+    columns = tuple(_first(targets, among, _addressed(lab, probe)))
     cells = ask(lab, probe, rows, columns, listeners)
     matrix = ObservedMatrix.of(probe, cells, rows=rows, columns=columns)
     lab.asked.append(Asked(matrix, probe, None if listeners is None else tuple(listeners)))
     return matrix
 
 
-def explain(
-    lab: Lab, probe: Probe, source: str, aim: str, listeners: Sequence[str] | None = None
-) -> Cell:
+def explain(lab: Lab, probe: Probe, source: str, aim: str, listeners: Sequence[str] | None = None) -> Cell:
     """Ask one pair alone, and say which rules' counters moved while it was in flight."""
     before = _rules(lab, probe.version)
     (cell,) = ask(lab, probe, [source], [aim], listeners)
@@ -144,6 +147,10 @@ def split_target(text: str) -> tuple[str, Address | None, int | None]:
     return name, _address(host, text), _port(port, text) if colon else None
 
 
+def _first(*choices: Sequence[str] | None) -> Sequence[str]:
+    return next(choice for choice in choices if choice is not None)
+
+
 def _address(text: str, whole: str) -> Address:
     try:
         return ip_address(text)
@@ -161,9 +168,7 @@ def _addressed(lab: Lab, probe: Probe) -> tuple[str, ...]:
     return tuple(name for name in parties(lab) if lab.topology.addresses_of(name, probe.version))
 
 
-def _listeners(
-    lab: Lab, probe: Probe, names: Iterable[str], relays: Sequence[Relay]
-) -> list[Listener]:
+def _listeners(lab: Lab, probe: Probe, names: Iterable[str], relays: Sequence[Relay]) -> list[Listener]:
     """One listener for each namespace, unless a userland proxy has the port already."""
     taken = {relay.namespace.fd for relay in relays if relay.port == probe.port}
     spaces = {lab.namespace(name).fd: lab.namespace(name) for name in names}

@@ -36,6 +36,9 @@ class Sandbox:
 
 
 _current: Sandbox | None = None
+_PARENT = (
+    "NETVERIFY_SANDBOXED"  # tells a child (a pytest-xdist worker, whose threads are its own) where it is
+)
 
 
 def current() -> Sandbox | None:
@@ -71,11 +74,18 @@ def enter() -> Sandbox:
     if _current is not None:
         return _current
     uid, gid = os.geteuid(), os.getegid()
+    outermost = not _in_user_namespace() and _PARENT not in os.environ
+    if outermost and len(list(Path("/proc/self/task").iterdir())) > 1:
+        raise SandboxError(
+            "this process already runs several threads, and only one would move: the others would stay "
+            "in the machine's own network namespace. Enter the sandbox before any thread is started"
+        )
     if not _unshare_as_root():
         _unshare_as_user(uid, gid)
     syscalls.mount("none", "/", "", syscalls.MS_REC | syscalls.MS_PRIVATE)
     syscalls.mount("netverify", "/run", "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NODEV, "mode=755")
     _set_loopback_up()
+    os.environ[_PARENT] = "1"
     _current = Sandbox(_in_user_namespace(), uid, gid)
     return _current
 
@@ -93,19 +103,26 @@ def _unshare_as_root() -> bool:
 
 def _unshare_as_user(uid: int, gid: int) -> None:
     try:
-        syscalls.unshare(syscalls.CLONE_NEWUSER | syscalls.CLONE_NEWNET | syscalls.CLONE_NEWNS)
+        syscalls.unshare(syscalls.CLONE_NEWUSER)
         # A process without privileges may map only itself, and groups only after setgroups is given up
         # (user_namespaces(7), "Defining user and group ID mappings").
         Path("/proc/self/setgroups").write_text("deny")
         Path("/proc/self/uid_map").write_text(f"0 {uid} 1")
         Path("/proc/self/gid_map").write_text(f"0 {gid} 1")
+        # Only now: the kernel asks who uid 0 is as it makes a network namespace, and gives /proc/net's files
+        # (ip_tables_names, which iptables-legacy-save reads) to nobody while there is no map.
+        syscalls.unshare(syscalls.CLONE_NEWNET | syscalls.CLONE_NEWNS)
     except OSError as error:
         raise SandboxError(_why_not(error)) from error
 
 
 # Each switch that can forbid user namespaces, the value that allows them, and who has it.
 _SWITCHES: tuple[tuple[str, Callable[[int], bool], str], ...] = (
-    ("/proc/sys/user/max_user_namespaces", lambda value: value > 0, "sysctl -w user.max_user_namespaces=65536"),
+    (
+        "/proc/sys/user/max_user_namespaces",
+        lambda value: value > 0,
+        "sysctl -w user.max_user_namespaces=9999",
+    ),
     (
         "/proc/sys/kernel/unprivileged_userns_clone",
         lambda value: value == 1,
@@ -120,12 +137,12 @@ _SWITCHES: tuple[tuple[str, Callable[[int], bool], str], ...] = (
 
 
 def _why_not(error: OSError) -> str:
-    """Say what stands between this process and namespaces of its own, and what to do about it."""
+    """Say what stands between this process and namespaces of its own, and what to do about it.
+
+    The process may have entered an unmapped user namespace by then (AppArmor refuses only the map); it can do
+    nothing useful there, so whoever gets this error must end.
+    """
     base = f"cannot make network namespaces here ({error.strerror})"
-    if error.errno == errno.EINVAL:
-        return f"{base}: this process already runs several threads, or the kernel lacks CONFIG_USER_NS"
-    if error.errno in (errno.ENOSPC, errno.EUSERS):
-        return f"{base}: the limit is reached; root can raise it: sysctl -w user.max_net_namespaces=65536"
     for path, allows, remedy in _SWITCHES:
         try:
             value = int(Path(path).read_text())
@@ -133,6 +150,10 @@ def _why_not(error: OSError) -> str:
             continue  # this kernel does not have that switch, so it forbids nothing
         if not allows(value):
             return f"{base}: {path} is {value}. Run as root, or let root run: {remedy}"
+    if error.errno == errno.EINVAL:
+        return f"{base}: this process already runs several threads, or the kernel lacks CONFIG_USER_NS"
+    if error.errno in (errno.ENOSPC, errno.EUSERS):
+        return f"{base}: the limit is reached; root can raise it: sysctl -w user.max_net_namespaces=65536"
     return (
         f"{base}: neither CAP_SYS_ADMIN nor unprivileged user namespaces. Run as root; in a container, "
         "run it with --privileged, or with a seccomp profile that allows unshare(2)"

@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from netverify.kernel.namespace import Namespace, Visitor
 
@@ -49,7 +50,7 @@ _FILES = ("snmp", "netstat", "snmp6")
 
 @dataclass(frozen=True)
 class Tally:
-    """Dropped packets by place: rules as "host: table CHAIN number: text", the rest by namespace and words."""
+    """Dropped packets by place: a rule as "host: table CHAIN rule 3: text", a kernel check in words."""
 
     dropped: Mapping[str, int] = field(default_factory=dict)
     lost: Mapping[str, int] = field(default_factory=dict)
@@ -111,8 +112,8 @@ class StatisticsBook:
 
 def _open_files() -> list[int]:
     """Open the calling thread's counters; a kernel without IPv6 has no snmp6."""
-    paths = [f"/proc/thread-self/net/{name}" for name in _FILES]
-    return [os.open(path, os.O_RDONLY | os.O_CLOEXEC) for path in paths if os.path.exists(path)]
+    paths = [Path("/proc/thread-self/net", name) for name in _FILES]
+    return [os.open(path, os.O_RDONLY | os.O_CLOEXEC) for path in paths if path.exists()]
 
 
 def _open_martians() -> int:
@@ -128,7 +129,8 @@ def _parse(text: str) -> Iterable[tuple[str, int]]:
             key, _, value = line.partition(" ")
             yield key.strip(), int(value)
         elif names and names[0] == head:
-            yield from ((f"{head}.{key}", int(value)) for key, value in zip(names[1:], rest.split(), strict=True))
+            for key, value in zip(names[1:], rest.split(), strict=True):
+                yield f"{head}.{key}", int(value)
             names = []
         else:
             names = [head, *rest.split()]

@@ -1,0 +1,1 @@
+"""Results for people and machines: terminal text, JSON, HTML. Knows no kernel."""

@@ -86,7 +86,7 @@ def render(capabilities: Sequence[Capability], *, width: int = WIDTH) -> str:
             lines.extend(_row(name.ljust(names), mark, texts, width))
         lines.append("")
     lines.extend(wrap(_verdict(capabilities), width))
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)
 
 
 def _rows(capabilities: Sequence[Capability]) -> Iterator[tuple[str, bool, list[str]]]:
@@ -143,7 +143,7 @@ def render_json(capabilities: Sequence[Capability]) -> str:
         "ready": exit_code(capabilities) == READY,
         "capabilities": [asdict(item) for item in capabilities],
     }
-    return json.dumps(document, indent=2) + "\n"
+    return json.dumps(document, indent=2)
 
 
 def read_json(text: str) -> tuple[Capability, ...]:
@@ -171,6 +171,8 @@ def _capability(number: int, entry: Any) -> Capability:
         kind = {"bool": bool, "str": str}.get(str(field.type), list)
         if not isinstance(value, kind):
             raise InputError(f"{where}: `{field.name}` must be of type {kind.__name__}, found {value!r}")
+        if isinstance(value, list) and not all(isinstance(member, str) for member in value):
+            raise InputError(f"{where}: `{field.name}` must be a list of strings, found {value!r}")
     known = {field.name: entry[field.name] for field in fields(Capability)}
     lists = {key: tuple(value) for key, value in known.items() if isinstance(value, list)}
     try:

@@ -11,6 +11,7 @@ from itertools import product
 
 from netverify.ruleset.counters import Counters
 from netverify.ruleset.errors import RulesetError
+from netverify.ruleset.names import check_chain_name, is_name, is_option_name
 from netverify.ruleset.ownership import Key, Known, Loaded
 from netverify.ruleset.rule import Match, Option, Origin, Rule, Target
 from netverify.ruleset.vocabulary import (
@@ -67,6 +68,7 @@ class _Reader:
         self.position = 0
         self.negated = False  # an exclamation mark was read and waits for its option
         self.tests: list[list[Match] | _Extension] = []  # a core field with several values: one rule of each
+        self.fields: set[str] = set()
         self.target: _Extension | None = None
         self.goto = False
         self.extensions: dict[Key, _Extension] = {}
@@ -112,7 +114,8 @@ class _Reader:
     def _chain(self, chain: str | None) -> str:
         if self.position < len(self.texts) and self.texts[self.position] in _COMMANDS:
             self.position += 1
-            name = self._argument("a chain's name")
+            name = self._name("a chain's name")
+            check_chain_name(name)
             if chain not in (None, name):
                 raise self.words.error(self.position - 1, f"a rule for chain {chain}")
             return name
@@ -143,7 +146,16 @@ class _Reader:
         else:
             self._structure(meaning, inline)
 
+    def _name(self, expected: str, inline: str | None = None) -> str:
+        name = self._argument(expected, inline)
+        if not is_name(name):
+            raise self.words.error(self.position - 1, f"{expected}, without spaces, quotes or backslashes")
+        return name
+
     def _core_field(self, name: str, inline: str | None) -> None:
+        if name in self.fields:
+            raise self.words.error(self.position - 1, f"{CORE_FIELDS[name]} only once")
+        self.fields.add(name)
         if name in CORE_FLAGS:
             if inline is not None:
                 raise self.words.error(self.position - 1, f"{CORE_FIELDS[name]} to stand alone")
@@ -178,7 +190,7 @@ class _Reader:
             packets = self._argument("a number of packets", inline)
             self.counters = self._read_counters(packets, self._argument("a number of bytes"))
         elif meaning == "match":
-            name = self._argument("an extension's name", inline)
+            name = self._name("an extension's name", inline)
             if name in CORE_FIELDS:
                 raise self.words.error(self.position - 1, "an extension")
             self._load_match(name)
@@ -186,7 +198,7 @@ class _Reader:
             raise self.words.error(self.position - 1, "one target only")
         else:
             self.goto = meaning == "goto"
-            name = self._argument("a chain's name" if self.goto else "a target or a chain's name", inline)
+            name = self._name("a chain's name" if self.goto else "a target or a chain's name", inline)
             self.target = _Extension(name, TARGETS.get(name))
             if not self.goto:
                 self._load(("-j", name), self.target)
@@ -202,7 +214,7 @@ class _Reader:
 
     def _extension_option(self, word: str) -> None:
         name, has_inline, inline = word.removeprefix("--").partition("=")
-        owner = self.loaded.owner(name) if word.startswith("--") and name else None
+        owner = self.loaded.owner(name) if word.startswith("--") and is_option_name(name) else None
         if owner is None:
             raise self.words.error(self.position, "an option of iptables or of an extension named before it")
         first = inline if has_inline else None

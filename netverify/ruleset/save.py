@@ -114,7 +114,7 @@ class _TableReader:
         """One chain or one rule."""
         if line.startswith(":"):
             self._declare_chain(line, number)
-        elif line.startswith(("-", "[")):
+        elif line.lstrip(" \t").startswith(("-", "[")):
             self._append_rule(line, number)
         else:
             raise RulesetSyntaxError(number, 1, "a rule (-A), a chain (:) or COMMIT", line, line)

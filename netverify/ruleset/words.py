@@ -45,6 +45,9 @@ def split(line: str, number: int = 1) -> Words:
     """Take a line apart as iptables-restore does. Raises RulesetSyntaxError for a quote without its end."""
     if '"' not in line and line.isprintable():  # then a space is the only blank that str.split can meet
         return Words(line, number, line.split())
+    unreadable = UNWRITABLE.search(line)
+    if unreadable:
+        raise RulesetSyntaxError(number, unreadable.start() + 1, "one line of text", unreadable[0], line)
     found = _found(line, number)
     texts = [word[1] + (_ESCAPE.sub(r"\1", word[2][1:-1]) if word[2] else "") for word in found]
     return Words(line, number, texts, frozenset(index for index, word in enumerate(found) if word[2]))
@@ -62,7 +65,7 @@ def _found(line: str, number: int) -> list[re.Match[str]]:
 
 def looks_like_option(word: str) -> bool:
     """Whether a word that is not in quotes begins an option, so that it is no value."""
-    return word[:1] == "-" and (word[1:2] == "-" or word[1:2].isalpha())
+    return word[:1] == "-" and (word[1:2] == "-" or word[1:2].isalpha() or word in ("-4", "-6"))
 
 
 def bare(text: str) -> str:

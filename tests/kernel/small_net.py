@@ -13,6 +13,8 @@ from ipaddress import ip_interface, ip_network
 from pathlib import Path
 
 from netverify.kernel import netlink, sandbox
+from netverify.kernel.barrier import Barrier
+from netverify.kernel.channel import Channel
 from netverify.kernel.namespace import Namespace, Visitor
 
 ICMP_ECHO, ICMPV6_ECHO = 8, 128
@@ -24,7 +26,7 @@ class SmallNet:
 
     visitor: Visitor
     namespaces: dict[str, Namespace]
-    channels: dict[str, netlink.Channel]
+    channels: dict[str, Channel]
     resources: ExitStack
     _next_index: Iterator[int] = field(default_factory=lambda: iter(range(100, 1000)))
 
@@ -76,6 +78,11 @@ class SmallNet:
         self.resources.callback(sock.close)
         sock.settimeout(2)
         return sock
+
+    def settle(self) -> None:
+        """Let everything in flight end: a busy CPU leaves packets to ksoftirqd when send() returns."""
+        with Barrier(self.visitor) as barrier:
+            barrier.wait_everywhere()
 
     def ping(
         self,
@@ -136,7 +143,7 @@ def small_net(*names: str) -> Iterator[SmallNet]:
     sandbox.require()
     with ExitStack() as resources:
         visitor = resources.enter_context(Visitor())
-        made = visitor.create(names, netlink.Channel)
+        made = visitor.create(names, Channel)
         for namespace, channel in made:
             resources.callback(namespace.close)
             resources.callback(channel.close)

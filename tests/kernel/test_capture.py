@@ -12,6 +12,7 @@ import pytest
 
 from netverify.errors import InputError, MissingCapability
 from netverify.kernel import bpf, netlink
+from netverify.kernel import capture as capture_module
 from netverify.kernel.capture import Capture, CaptureError, CaptureOverflowError, CaptureTooLateError, Frame
 from netverify.kernel.packet_ring import PacketRing
 from netverify.reachability.flow import Direction
@@ -34,6 +35,7 @@ def send_udp(net: SmallNet, *payloads: bytes, port: int = 9) -> None:
     sock = net.socket("left", socket.AF_INET, socket.SOCK_DGRAM)
     for payload in payloads:
         sock.sendto(payload, ("10.0.0.2", port))
+    net.settle()
 
 
 def payloads(frames: tuple[Frame, ...]) -> list[bytes]:
@@ -77,18 +79,24 @@ def test_a_filter_keeps_what_it_names_and_nothing_else(net):
 
 def test_nothing_slips_in_before_the_filter(net, monkeypatch):
     """The packets that arrive while the capture is being set up are not in it."""
-    sender = net.socket("left", socket.AF_INET, socket.SOCK_DGRAM)
-    attach = bpf.attach
+    attach, make_ring = bpf.attach, PacketRing.__init__
 
     def attach_under_fire(sock: socket.socket, instructions: bytes) -> None:
-        sender.sendto(b"early", ("10.0.0.2", 7))
+        send_udp(net, b"unwanted", port=7)
         attach(sock, instructions)
-        sender.sendto(b"early", ("10.0.0.2", 53))
+        send_udp(net, b"unwanted", port=7)
+
+    def make_ring_under_fire(self: PacketRing, *sizes) -> None:
+        make_ring(self, *sizes)
+        send_udp(net, b"unwanted", port=7)
+        send_udp(net, b"early", port=53)
 
     monkeypatch.setattr(bpf, "attach", attach_under_fire)
+    monkeypatch.setattr(PacketRing, "__init__", make_ring_under_fire)
     with capture(net, bpf="udp dst port 53") as right:
-        sender.sendto(b"in time", ("10.0.0.2", 53))
+        send_udp(net, b"in time", port=53)
     assert payloads(right.frames) == [b"in time"]
+    assert right.frames[0].time_ns >= right.bound_at
 
 
 def test_caught_reads_while_running_and_keeps_what_it_read(net):
@@ -197,6 +205,12 @@ def test_an_interface_that_is_down_is_refused():
         pass
 
 
+def test_a_device_without_ethernet_headers_is_refused(net, monkeypatch):
+    monkeypatch.setattr(capture_module, "ARPHRD_ETHER", -1)  # so that eth0 counts as such
+    with pytest.raises(CaptureError, match=r"no Ethernet header \(hardware type 1\)"):
+        capture(net).__enter__()
+
+
 def test_an_unknown_interface_is_refused_with_those_that_exist(net):
     with pytest.raises(CaptureError, match=r"right/eth9: No such device\. Interfaces there: lo,.*eth0"):
         capture(net, interface="eth9").__enter__()
@@ -227,10 +241,11 @@ def test_impossible_sizes_are_refused(net, option, value):
 def test_loopback_shows_each_packet_leaving_and_arriving(net):
     with capture(net, "left", "lo", bpf="udp") as loopback:
         net.socket("left", socket.AF_INET, socket.SOCK_DGRAM).sendto(b"self", ("127.0.0.1", 9))
+        net.settle()
     assert [frame.direction for frame in loopback.frames] == [Direction.OUT, Direction.IN]
 
 
-def test_a_jumbo_frame_needs_a_longer_snap_length(net):
+def test_a_jumbo_frame_needs_a_longer_snap_length(net, tmp_path):
     for where in ("left", "right"):
         net.run(where, "ip link set eth0 mtu 9000")
     with (
@@ -241,6 +256,9 @@ def test_a_jumbo_frame_needs_a_longer_snap_length(net):
     assert cut.frames[0].truncated
     assert cut.frames[0].length == whole.frames[0].length == ETHERNET_HEADER + 28 + 8000
     assert payloads(whole.frames) == [b"j" * 8000]
+    cut.write(tmp_path / "cut.pcap")
+    kept, length = struct.unpack_from("=II", (tmp_path / "cut.pcap").read_bytes(), 24 + 8)
+    assert (kept, length) == (len(cut.frames[0].data), cut.frames[0].length)
 
 
 def test_a_vlan_tag_that_the_device_took_out_is_put_back(net):
@@ -250,6 +268,7 @@ def test_a_vlan_tag_that_the_device_took_out_is_put_back(net):
     sender = net.socket("left", socket.AF_PACKET, socket.SOCK_RAW)
     with capture(net) as right:
         sender.sendto(tagged, ("eth0", 0))
+        net.settle()
     [frame] = [frame for frame in right.frames if b"local experiment" in frame.data]
     assert frame.data == tagged
     assert not frame.truncated

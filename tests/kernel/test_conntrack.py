@@ -154,6 +154,7 @@ def test_a_syn_that_nobody_answers_is_unreplied(net, table):
     client = net.socket("a1", socket.AF_INET, socket.SOCK_STREAM)
     client.setblocking(False)
     client.connect_ex(("172.18.0.2", 80))
+    net.settle()
     entry = only(table)
     assert (entry.state, entry.unreplied, entry.assured) == ("SYN_SENT", True, False)
 

@@ -249,6 +249,7 @@ def test_an_icmp_error_belongs_to_the_flow_that_it_quotes(net, protocol, option,
             client.connect_ex(("172.18.0.2", 80))
             if protocol == "udp":
                 client.send(NONCE)
+        net.settle()
     flow = view.flow(key)
     port = "" if protocol == "icmp" else ":80"
     own = "" if protocol == "icmp" else ":5000"
@@ -265,6 +266,7 @@ def test_an_icmpv6_error_belongs_to_the_flow_that_it_quotes(net):
     with watch(net) as view:
         client = net.socket("a1", socket.AF_INET6, socket.SOCK_DGRAM)
         client.sendto(NONCE, ("fd00:18::2", 9))
+        net.settle()
     [first, *_] = view.flow(Nonce(NONCE)).leg(Leg.ERROR)
     assert (first.point, str(first.source)) == ("container b1", "fd00:18::2")
     assert first.note.startswith("Destination unreachable Port unreachable, about [fd00:19::2]:")
@@ -274,6 +276,7 @@ def test_a_dropped_request_is_seen_up_to_where_it_was_dropped(net):
     net.run("host", "iptables -A FORWARD -j DROP")
     with watch(net) as view:
         net.send_echo("a1", "172.18.0.2", 38, 31)
+        net.settle()
     flow = view.flow(Echo(38, 31))
     assert flow.path(Leg.REQUEST) == (("bridge br-a", "172.19.0.2", "172.18.0.2"),)
     assert view.table(Echo(38, 31)).count("not seen") == 5
@@ -285,6 +288,7 @@ def test_repeated_packets_are_counted_and_not_repeated(net):
     with watch(net, bpf="udp") as view:
         for _ in range(3):
             client.sendto(NONCE, ("172.18.0.2", 9))
+        net.settle()
     assert [sighting.count for sighting in view.flow(Nonce(NONCE)).leg(Leg.REQUEST)] == [3, 3, 3]
     assert "3 packets" in view.table(Nonce(NONCE))
 
@@ -319,6 +323,7 @@ def test_overflow_at_one_point_spoils_the_view(net):
     view.__enter__()
     for _ in range(100):
         client.sendto(NONCE, ("172.18.0.2", 9))
+    net.settle()
     with pytest.raises(CaptureOverflowError):
         view.__exit__(None, None, None)
     with pytest.raises(CaptureOverflowError):

@@ -15,7 +15,10 @@ def seen(**outcomes: Outcome) -> ObservedMatrix:
     """A matrix of these answers; `ab` is the pair a -> b, and what is delivered is answered too."""
     return ObservedMatrix.of(
         tcp(80),
-        [Cell(*pair, outcome, replied=outcome is Outcome.DELIVERED) for pair, outcome in outcomes.items()],
+        [
+            Cell(source, target, outcome, replied=outcome is Outcome.DELIVERED)
+            for (source, target), outcome in outcomes.items()
+        ],
         rows="abc",
         columns="abc",
     )

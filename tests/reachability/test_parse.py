@@ -8,7 +8,7 @@ from netverify.reachability.errors import MatrixSyntaxError, ReachabilityError
 from netverify.reachability.matrix import ExpectedMatrix, ReachabilityMatrix, matrix
 from netverify.reachability.names import name_fault
 from netverify.reachability.text import printable
-from tests.strategies.reachability import expected_matrices, names
+from tests.strategies.reachability import expected_matrices, names, texts
 
 TABLE = """
          a1  a2  b1
@@ -28,7 +28,7 @@ def test_reads_names_and_symbols() -> None:
     "text",
     [
         TABLE.replace("\n", "\r\n"),
-        "\n# who reaches whom\n" + TABLE.replace("X", "X  # docker0 is another bridge"),
+        "\n# who reaches whom\n#all of them\n" + TABLE.replace("X", "X  #docker0 is another bridge"),
         TABLE.replace("\n    a2", "\n\n   \n# the second\n a2"),
         TABLE.replace(" " * 3, "\t"),
         TABLE.replace(" " * 3, "\u00a0 "),
@@ -81,11 +81,16 @@ def test_an_error_says_where_and_what_was_expected(text: str, line: int, column:
 
 def test_an_error_shows_the_line_with_a_caret() -> None:
     with pytest.raises(MatrixSyntaxError) as caught:
-        ReachabilityMatrix.parse("a  中\n\t中文  .   Q", file="expected.txt")
+        ReachabilityMatrix.parse("a  中\r\n\t中文  .   Q\r\n", file="expected.txt")
     message, line, caret = str(caught.value).split("\n")
     assert message.startswith("expected.txt:2:10: ")
     assert line == r"    \t中文  .   Q"
     assert caret.index("^") == line.index("Q") + 2  # two characters before it are two cells wide
+
+
+def test_a_hostile_file_name_is_shown_and_not_obeyed() -> None:
+    with pytest.raises(MatrixSyntaxError, match=r"^a\\x1b\[2J\.txt:1:1: "):
+        ReachabilityMatrix.parse("", file="a\x1b[2J.txt")
 
 
 @given(expected_matrices())
@@ -95,7 +100,7 @@ def test_what_is_printed_reads_back(expected: ExpectedMatrix) -> None:
     assert read == expected
 
 
-@given(st.text() | st.text("ab .X>E-?#\n\t", max_size=40))
+@given(texts() | st.text("ab .X>E-?#\n\t", max_size=40))
 def test_any_text_is_read_or_refused_with_a_place_inside_it(text: str) -> None:
     fault = refusal(text)
     if fault is None:

@@ -11,7 +11,7 @@ from netverify.reachability.errors import MatrixFormatError
 from netverify.reachability.observed import ObservedMatrix
 from netverify.reachability.probe import Cell, Outcome, tcp
 from netverify.reachability.stored import FORMAT, from_json, to_json
-from tests.strategies.reachability import observed_matrices
+from tests.strategies.reachability import observed_matrices, texts
 
 SEEN = ObservedMatrix.of(
     tcp(80),
@@ -97,8 +97,8 @@ def test_anything_else_is_refused_with_its_key(old: str, new: str, place: str, s
 
 
 _JSON: st.SearchStrategy[Any] = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    st.none() | st.booleans() | st.integers() | st.floats() | texts(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts(max_size=5), inner, max_size=3),
     max_leaves=5,
 )
 
@@ -127,7 +127,7 @@ def test_a_document_with_one_value_replaced_is_read_or_refused(
         assert from_json(to_json(again)).grid == again.grid
 
 
-@given(st.text())
+@given(texts())
 def test_any_text_is_read_or_refused(text: str) -> None:
     with pytest.raises(MatrixFormatError):
         from_json(text)

@@ -4,10 +4,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from netverify.reachability.text import beside, pad, pointed, printable, shorten, table, width
-from tests.strategies.reachability import name_tuples
+from tests.strategies.reachability import name_tuples, texts
 
 
-@given(st.text())
+@given(texts())
 @example("\x1b[31mred\x1b[0m")
 @example("user\u202egnp.exe")
 @example("\ud800")
@@ -73,7 +73,7 @@ def test_a_long_line_is_cut_around_the_place_that_matters() -> None:
     assert line.endswith("bbb...")
 
 
-@given(st.text(max_size=300), st.data())
+@given(texts(max_size=300), st.data())
 def test_the_caret_is_inside_or_right_after_the_line(text: str, data: st.DataObject) -> None:
     line, caret = pointed(text, data.draw(st.integers(1, len(text) + 1)))
     assert line.isprintable()

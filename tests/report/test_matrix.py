@@ -103,6 +103,10 @@ def test_html_shows_names_and_rules_as_text() -> None:
         "counted by -m comment --comment \"<script>alert('1')</script>\""
     )
     assert page.classes == ["answered", "filtered", "error", "answered"]
+    one_way = ObservedMatrix.of(tcp(80), [Cell("a", "b", Outcome.DELIVERED)])
+    assert '<td class="one_way" title="a -&gt; b: reached, but no answer came back">&gt;</td>' in to_html(
+        one_way
+    )
 
 
 def test_html_differences_mark_cells_and_tell_details() -> None:

@@ -1,8 +1,8 @@
-"""Rules as iptables-save and ip6tables-save write them: at least one of every extension that this project knows.
+"""Rules as iptables-save and ip6tables-save write them: one or more of every extension in the vocabulary.
 
-Each line is `table rule`. Those of LOADABLE are exactly what iptables 1.8.9 prints after loading them, with both
-backends; those of WRITABLE need parts that a test machine rarely has (ipset, nfacct, SELinux, ...), or a file
-of names that differs from machine to machine.
+Each line is `table rule`. Those of LOADABLE are exactly what iptables 1.8.9 prints after loading them, with
+both backends; those of WRITABLE need parts that a test machine rarely has (ipset, nfacct, SELinux, ...), or a
+file of names that differs from machine to machine.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ filter -A INPUT
 filter -A INPUT -j ACCEPT
 filter -A INPUT -j USER
 filter -A INPUT -g USER
-filter -A INPUT -s 10.0.0.0/8 -d 10.1.2.3/32 -i eth0 -o br-9559b3f84d38 -p tcp -f -j ACCEPT
+filter -A FORWARD -s 10.0.0.0/8 -d 10.1.2.3/32 -i eth0 -o br-9559b3f84d38 -p tcp -f -j ACCEPT
 filter -A INPUT ! -s 10.0.0.0/255.0.255.0 ! -d 10.1.2.3/32 ! -i eth+ ! -p tcp ! -f -j ACCEPT
 filter -A INPUT -m addrtype --src-type UNICAST ! --dst-type LOCAL --limit-iface-in -j ACCEPT
 filter -A INPUT -p ah -m ah ! --ahspi 1:2 -j ACCEPT
@@ -51,7 +51,7 @@ filter -A INPUT -m mac --mac-source 02:00:00:00:00:01 -j ACCEPT
 filter -A INPUT -m mark ! --mark 0x1 -m mark --mark 0x4/0x4 -j ACCEPT
 filter -A INPUT -p tcp -m multiport --sports 1:5,7 -m multiport ! --dports 80,443 -j ACCEPT
 filter -A INPUT -p tcp -m multiport --ports 80 -j ACCEPT
-filter -A OUTPUT -m owner --socket-exists --uid-owner 0-5 ! --gid-owner 7 -j ACCEPT
+filter -A OUTPUT -m owner --socket-exists --uid-owner 0 ! --gid-owner 0 -j ACCEPT
 filter -A FORWARD -m physdev --physdev-in veth+ ! --physdev-is-bridged -j ACCEPT
 filter -A INPUT -m pkttype --pkt-type broadcast -j ACCEPT
 filter -A INPUT -m policy --dir in --pol none -j ACCEPT

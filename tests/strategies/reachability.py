@@ -12,6 +12,12 @@ from netverify.reachability.symbols import EXPECTABLE
 # Spelled out here, not taken from the code under test: neither separators nor control, format, surrogate,
 # private-use or unassigned characters.
 _NAME_CHARACTERS = st.characters(exclude_categories=("Z", "C"))
+# Lone surrogates too, which the default alphabet of `st.text` leaves out.
+_ANY_CHARACTERS = st.characters()
+# Hypothesis builds its tables of Unicode characters when it first needs them. On a clean checkout that takes
+# long enough for the health check to call a test's strategy slow; so they are built here.
+_NAME_CHARACTERS.validate()
+_ANY_CHARACTERS.validate()
 _WILD = st.text(_NAME_CHARACTERS, min_size=1, max_size=12).filter(
     lambda name: not name.startswith("#") and name not in (".", ">", "-", "?")
 )
@@ -20,6 +26,11 @@ _TAME = st.sampled_from(
 )
 
 SOUND = tuple(outcome for outcome in Outcome if outcome is not Outcome.ERROR)
+
+
+def texts(max_size: int | None = None) -> st.SearchStrategy[str]:
+    """Text of any characters whatever: controls, ANSI escapes, lone surrogates."""
+    return st.text(_ANY_CHARACTERS, max_size=max_size)
 
 
 def names() -> st.SearchStrategy[str]:
@@ -45,7 +56,7 @@ def cells(draw: st.DrawFn, source: str, target: str, *, errors: bool = True) -> 
     """An answer for one pair; its free texts hold any characters, lone surrogates included."""
     outcome = draw(st.sampled_from(tuple(Outcome) if errors else SOUND))
     may_reply = outcome in (Outcome.DELIVERED, Outcome.ERROR)
-    text = st.text(max_size=8)
+    text = texts(max_size=8)
     return Cell(
         source,
         target,

@@ -17,17 +17,14 @@ from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.ndtmsg import ndtmsg
 
 from netverify.kernel.capabilities.programs import Refused, run
+from netverify.kernel.channel import NLM_F_DUMP, NLMSG_DONE, NLMSG_ERROR, Channel
 from netverify.kernel.netlink import (
     NLM_F_ACK,
     NLM_F_CREATE,
-    NLM_F_DUMP,
     NLM_F_EXCL,
     NLM_F_REQUEST,
-    NLMSG_DONE,
-    NLMSG_ERROR,
     RTM_NEWLINK,
     Attributes,
-    Channel,
     Request,
     VethEnd,
     add_address,

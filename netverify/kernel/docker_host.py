@@ -1,0 +1,38 @@
+"""A Docker engine's effects on a lab's host: its rules, its sysctls, its userland proxies. No engine runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from netverify import docker
+from netverify.kernel import sysctls
+from netverify.kernel.engine import Relay
+
+if TYPE_CHECKING:
+    from netverify.kernel.lab import Lab
+
+# With the module loaded, a new namespace shows bridged packets to iptables (br_netfilter's own defaults).
+BRIDGE_NETFILTER = {
+    "net.bridge.bridge-nf-call-iptables": "1",
+    "net.bridge.bridge-nf-call-ip6tables": "1",
+}
+
+
+def start_docker(lab: Lab, host: str) -> None:
+    """Leave on `host` what a Docker engine of its version leaves there."""
+    engine = docker.docker_host(lab.topology, host)
+    settings = dict(BRIDGE_NETFILTER) if docker.loads_br_netfilter(engine) else {}
+    settings |= docker.sysctls(engine)
+    wanted = [item for item in settings.items() if 6 in lab.plan.versions or "ipv6" not in item[0]]
+    lab.visit(host, lambda: sysctls.write_all(wanted))
+    ipv4, ipv6 = docker.rules(engine)
+    for version, rules in ((4, ipv4), (6, ipv6)):
+        if rules.tables and version in lab.plan.versions:
+            lab.firewall(host).restore(rules.render(), version=version)
+    for listener in docker.listeners(engine):
+        if listener.address.version not in lab.plan.versions:
+            continue
+        upstream, port = listener.target if listener.target is not None else (None, 0)
+        address = None if listener.address.is_unspecified else listener.address
+        relay = Relay(lab.namespace(host), address, listener.port, upstream, port, listener.address.version)
+        lab.relays.append((listener.protocol, relay))

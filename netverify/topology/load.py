@@ -1,0 +1,394 @@
+"""Topology files: YAML in, `Topology` out, and for every mistake its line and what belongs there.
+
+The keys, with their defaults in brackets; `[...]` may also be one value alone:
+
+    name: bridge-three-namespaces
+    title: text                              # [""]
+    source: ["seed document 003, section ..."]
+    hosts:
+      NAME:
+        role: host                           # [netns], host, router, neighbour, internet
+        forwarding: [ipv4, ipv6]             # [none]
+        loopback: true                       # is lo up?
+        interfaces:
+          DEVICE: {segment: NAME, address: [10.0.0.1/24], master: BRIDGE, mac: MAC, mtu: 1500, up: true}
+        bridges: {DEVICE: {address: [...], mac: MAC, mtu: 1500, up: true}}
+        routes: ["default via 10.0.0.254", "172.18.0.0/24 dev br0"]
+        sysctls: {net.ipv4.conf.all.rp_filter: 1}
+        docker: {version: 27.0, ipv6: false, userland_proxy: true, forward_policy: DROP}
+        rules: |                             # iptables-restore's input; rules6 for ip6tables-restore
+        listen: [tcp/80, udp/53]
+    segments: {NAME: {subnet: [192.168.1.0/24]}}
+    networks:
+      NAME:
+        driver: bridge                       # macvlan, ipvlan, overlay
+        host: NAME                           # hosts: [NAME, NAME] for an overlay
+        subnet: [172.18.0.0/16, "fd00:18::/64"]
+        gateway: [172.18.0.1]                # [the first address]
+        device: br0                          # the bridge; macvlan and ipvlan have a parent: eth0 instead
+        default_bridge, default_route, internal, icc, masquerade, mode, vni, mtu: ...
+    containers:
+      NAME:
+        host: NAME
+        networks:                            # or [NAME, NAME]
+          NAME: {address: [10.1.1.10], device: eth0, mac: MAC, host_device: veth0}
+        mode: none                           # host, container:NAME; without networks
+        publish: ["8080:80/tcp", "127.0.0.1:5000:5000"]
+        listen, routes, sysctls: as for hosts
+    cables:
+      - {NODE:DEVICE: {address: [...], master: BRIDGE, mac: MAC, mtu: 1500, up: true}, NODE:DEVICE: {...}}
+    notes: {KEY: text}
+
+A `host` may be left out where just one host has `role: host`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from enum import Enum
+from ipaddress import ip_address, ip_interface, ip_network
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from netverify.errors import Place
+from netverify.topology.document import MOST_CHARACTERS, Cursor, Document
+from netverify.topology.errors import TopologyError, TopologyFileError, did_you_mean, quoted
+from netverify.topology.model import (
+    Cable,
+    CableEnd,
+    Container,
+    DockerDaemon,
+    Endpoint,
+    Host,
+    Interface,
+    InterfaceAddress,
+    Network,
+    NetworkDriver,
+    PortMapping,
+    Role,
+    Route,
+    Segment,
+    Topology,
+)
+
+_T = TypeVar("_T")
+_Choice = TypeVar("_Choice", bound=Enum)
+_Reader = Callable[[Cursor], Any]
+_Table = Mapping[str, tuple[str, _Reader]]  # key of the file -> field of the class, how to read it
+
+
+def load(path: str | os.PathLike[str]) -> Topology:
+    """Read a topology file. Raises TopologyFileError."""
+    file = os.fspath(path)
+    try:
+        with Path(file).open("rb") as stream:
+            raw = stream.read(4 * MOST_CHARACTERS + 1)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise TopologyFileError(Place(file), f"it cannot be read: {reason}", "a topology file") from error
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        problem = f"byte {raw[error.start]:#04x} is no UTF-8"
+        raise TopologyFileError(Place(file, line), problem, "text in UTF-8") from error
+    return loads(text, file)
+
+
+def loads(text: str, file: str = "<text>") -> Topology:
+    """Read the text of a topology file; `file` is its name in errors. Raises TopologyFileError."""
+    root = Document(text, file).root()
+    if not root.is_mapping:
+        root.fail("there is no mapping", "keys such as name, hosts, networks, containers")
+    values = dict(root.known_items(_TOPOLOGY, "keys such as name and hosts"))
+    if "name" not in values:
+        root.fail("it has no name", "name: ...")
+    hosts = _hosts(values["hosts"]) if "hosts" in values else ()
+    fields: dict[str, Any] = {"hosts": hosts}
+    only = [host.name for host in hosts if host.role is Role.HOST]
+    sole = only[0] if len(only) == 1 else None
+    for key, value in values.items():
+        if key != "hosts":
+            field, read = _TOPOLOGY[key]
+            fields[field] = read(value, sole) if key in _ON_HOSTS else read(value)
+    return _make(root, Topology, **fields)
+
+
+def _make(cursor: Cursor, kind: Callable[..., _T], *values: Any, **fields: Any) -> _T:
+    """Make a part of the model; what it objects to is reported where it is written."""
+    try:
+        return kind(*values, **fields)
+    except TopologyError as error:
+        cursor.fail_below(error)
+
+
+def _fields(cursor: Cursor, table: _Table, expected: str) -> dict[str, Any]:
+    return {table[key][0]: table[key][1](value) for key, value in cursor.known_items(table, expected)}
+
+
+# One value.
+
+
+def _text(cursor: Cursor) -> str:
+    return cursor.text()
+
+
+def _flag(cursor: Cursor) -> bool:
+    return cursor.flag()
+
+
+def _number(cursor: Cursor) -> int:
+    return cursor.number()
+
+
+def _parsed(kind: Callable[[str], _T], expected: str) -> Callable[[Cursor], _T]:
+    """A value that Python's ipaddress reads."""
+
+    def read(cursor: Cursor) -> _T:
+        text = cursor.text(expected)
+        try:
+            return kind(text)
+        except ValueError as error:
+            return cursor.fail(f"{quoted(text)} will not do: {error}", expected)
+
+    return read
+
+
+def _with_length(text: str) -> InterfaceAddress:
+    if "/" not in text:
+        raise ValueError("it has no prefix length")
+    return ip_interface(text)
+
+
+_address = _parsed(ip_address, "an address such as 10.1.1.10 or fd00::10")
+_interface_address = _parsed(_with_length, "an address with its prefix length, such as 192.168.1.1/24")
+_subnet = _parsed(ip_network, "a subnet such as 172.18.0.0/16 or fd00:18::/64")
+
+
+def _route(cursor: Cursor) -> Route:
+    return _make(cursor, Route.parse, cursor.text('a route such as "default via 10.1.1.1"'))
+
+
+def _port_mapping(cursor: Cursor) -> PortMapping:
+    return _make(cursor, PortMapping.parse, cursor.text('a published port such as "8080:80/tcp"'))
+
+
+def _service(cursor: Cursor) -> tuple[str, int]:
+    expected = "a service such as tcp/80"
+    text = cursor.text(expected)
+    protocol, _, port = text.partition("/")
+    if protocol not in ("tcp", "udp") or not _PORT.fullmatch(port):
+        cursor.fail(f"{quoted(text)} is none", expected)
+    return protocol, int(port)
+
+
+def _chosen(kind: type[_Choice]) -> Callable[[Cursor], _Choice]:
+    """One of an Enum's values."""
+    known = {member.value: member for member in kind}
+
+    def read(cursor: Cursor) -> _Choice:
+        text = cursor.text("one of " + ", ".join(known))
+        if text not in known:
+            cursor.fail(f"{quoted(text)} is unknown", did_you_mean(text, known))
+        return known[text]
+
+    return read
+
+
+# Several values.
+
+
+def _many(read: Callable[[Cursor], _T], expected: str) -> Callable[[Cursor], tuple[_T, ...]]:
+    """A list, or one value alone."""
+    return lambda cursor: tuple(read(value) for value in cursor.values(expected))
+
+
+def _strings(cursor: Cursor) -> dict[str, str]:
+    return {key: value.text() for key, value in cursor.items("keys, each with a text")}
+
+
+def _families(cursor: Cursor) -> frozenset[str]:
+    return frozenset(value.text("ipv4 or ipv6") for value in cursor.values("a list of ipv4 and ipv6"))
+
+
+# Parts of a topology.
+
+
+def _interfaces(cursor: Cursor) -> tuple[Interface, ...]:
+    return tuple(_interface(value, device) for device, value in cursor.items("devices by name"))
+
+
+def _interface(cursor: Cursor, device: str) -> Interface:
+    expected = "an interface, such as {segment: lan, address: 192.168.1.10/24}"
+    return _make(cursor, Interface, device, **_fields(cursor, _INTERFACE, expected))
+
+
+def _docker(cursor: Cursor) -> DockerDaemon:
+    return _make(cursor, DockerDaemon, **_fields(cursor, _DOCKER, 'options, such as {version: "24.0"}'))
+
+
+def _hosts(cursor: Cursor) -> tuple[Host, ...]:
+    return tuple(
+        _make(value, Host, name, **_fields(value, _HOST, "a host, such as {role: host, interfaces: ...}"))
+        for name, value in cursor.items("hosts by name")
+    )
+
+
+def _segments(cursor: Cursor) -> tuple[Segment, ...]:
+    return tuple(
+        _make(value, Segment, name, **_fields(value, _SEGMENT, "a segment, such as {subnet: 192.168.1.0/24}"))
+        for name, value in cursor.items("segments by name")
+    )
+
+
+def _networks(cursor: Cursor, sole: str | None) -> tuple[Network, ...]:
+    return tuple(_network(value, name, sole) for name, value in cursor.items("networks by name"))
+
+
+def _network(cursor: Cursor, name: str, sole: str | None) -> Network:
+    values = dict(cursor.known_items(_NETWORK, "a network, such as {subnet: 172.18.0.0/16}"))
+    fields: dict[str, Any] = {
+        "driver": NetworkDriver.BRIDGE,
+        "hosts": (sole,) if sole else None,
+        "subnets": (),
+    }
+    for key, value in values.items():
+        fields[_NETWORK[key][0]] = _NETWORK[key][1](value)
+    divides = fields["driver"] in (NetworkDriver.MACVLAN, NetworkDriver.IPVLAN)
+    for key, other in (("device", "parent"), ("host", "hosts")):
+        if key in values and other in values:
+            values[other].fail(f"{key} says the same", f"one of {key} and {other}")
+    wrong = "device" if divides else "parent"
+    if wrong in values:
+        right = "a parent, the host's device that it divides" if divides else "a device, the bridge's name"
+        values[wrong].fail(f"driver {fields['driver'].value} has none", right)
+    if fields["hosts"] is None:
+        cursor.fail("it has no host", "host: NAME (it can be left out where one host alone has role: host)")
+    return _make(cursor, Network, name, **fields)
+
+
+def _containers(cursor: Cursor, sole: str | None) -> tuple[Container, ...]:
+    return tuple(_container(value, name, sole) for name, value in cursor.items("containers by name"))
+
+
+def _container(cursor: Cursor, name: str, sole: str | None) -> Container:
+    fields = {"host": sole, **_fields(cursor, _CONTAINER, "a container, such as {networks: br0}")}
+    if fields["host"] is None:
+        cursor.fail("it has no host", "host: NAME (it can be left out where one host alone has role: host)")
+    return _make(cursor, Container, name, **fields)
+
+
+def _endpoints(cursor: Cursor) -> tuple[Endpoint, ...]:
+    if cursor.is_mapping:
+        return tuple(
+            _make(
+                value,
+                Endpoint,
+                name,
+                **_fields(value, _ENDPOINT, "an endpoint, such as {address: 10.1.1.10}"),
+            )
+            for name, value in cursor.items("networks by name")
+        )
+    found = []
+    for value in cursor.values("networks by name"):
+        name = value.text("a network's name")
+        value.also_known_as((*cursor.path, name))
+        found.append(_make(value, Endpoint, name))
+    return tuple(found)
+
+
+def _cables(cursor: Cursor) -> tuple[Cable, ...]:
+    if not cursor.is_list and not cursor.is_empty:
+        cursor.fail("there is no list", _CABLE_RULE)
+    return tuple(_cable(value) for value in cursor.values(_CABLE_RULE))
+
+
+def _cable(cursor: Cursor) -> Cable:
+    ends = []
+    for key, value in cursor.items(_CABLE_RULE):
+        node, colon, device = key.partition(":")
+        if not colon:
+            value.fail(f"{quoted(key)} does not name a device", _CABLE_RULE)
+        ends.append(_make(value, CableEnd, node, _interface(value, device)))
+    return _make(cursor, Cable, tuple(ends))
+
+
+_CABLE_RULE: Final = "a list of cables, each with two keys NODE:DEVICE"
+_PORT: Final = re.compile(r"[0-9]{1,5}")
+
+_INTERFACE: Final[_Table] = {
+    "segment": ("segment", _text),
+    "address": ("addresses", _many(_interface_address, "a list of addresses")),
+    "master": ("master", _text),
+    "mac": ("mac", _text),
+    "mtu": ("mtu", _number),
+    "up": ("up", _flag),
+}
+_DOCKER: Final[_Table] = {
+    "version": ("version", _text),
+    "ipv6": ("ipv6", _flag),
+    "userland_proxy": ("userland_proxy", _flag),
+    "forward_policy": ("forward_policy", _text),
+}
+_ROUTES: Final = _many(_route, "a list of routes")
+_LISTEN: Final = _many(_service, "a list of services such as tcp/80")
+_HOST: Final[_Table] = {
+    "role": ("role", _chosen(Role)),
+    "forwarding": ("forwarding", _families),
+    "loopback": ("loopback", _flag),
+    "interfaces": ("interfaces", _interfaces),
+    "bridges": ("bridges", _interfaces),
+    "routes": ("routes", _ROUTES),
+    "sysctls": ("sysctls", _strings),
+    "docker": ("docker", _docker),
+    "rules": ("rules", _text),
+    "rules6": ("rules6", _text),
+    "listen": ("listens", _LISTEN),
+}
+_SEGMENT: Final[_Table] = {"subnet": ("subnets", _many(_subnet, "a list of subnets"))}
+_NETWORK: Final[_Table] = {
+    "driver": ("driver", _chosen(NetworkDriver)),
+    "host": ("hosts", _many(_text, "a host's name")),
+    "hosts": ("hosts", _many(_text, "a list of hosts")),
+    "subnet": ("subnets", _many(_subnet, "a list of subnets")),
+    "gateway": ("gateways", _many(_address, "a list of addresses")),
+    "device": ("device", _text),
+    "parent": ("device", _text),
+    "default_bridge": ("default_bridge", _flag),
+    "default_route": ("default_route", _flag),
+    "internal": ("internal", _flag),
+    "icc": ("icc", _flag),
+    "masquerade": ("masquerade", _flag),
+    "mode": ("mode", _text),
+    "vni": ("vni", _number),
+    "mtu": ("mtu", _number),
+}
+_ENDPOINT: Final[_Table] = {
+    "address": ("addresses", _many(_address, "a list of addresses")),
+    "device": ("device", _text),
+    "mac": ("mac", _text),
+    "host_device": ("host_device", _text),
+}
+_CONTAINER: Final[_Table] = {
+    "host": ("host", _text),
+    "networks": ("endpoints", _endpoints),
+    "mode": ("mode", _text),
+    "publish": ("publish", _many(_port_mapping, "a list of published ports")),
+    "listen": ("listens", _LISTEN),
+    "routes": ("routes", _ROUTES),
+    "sysctls": ("sysctls", _strings),
+}
+_TOPOLOGY: Final[Mapping[str, tuple[str, Callable[..., Any]]]] = {
+    "name": ("name", _text),
+    "title": ("title", _text),
+    "source": ("source", _many(_text, "a list of texts")),
+    "hosts": ("hosts", _hosts),
+    "segments": ("segments", _segments),
+    "networks": ("networks", _networks),
+    "containers": ("containers", _containers),
+    "cables": ("cables", _cables),
+    "notes": ("notes", _strings),
+}
+_ON_HOSTS: Final = ("networks", "containers")  # these readers take the host that may be left out

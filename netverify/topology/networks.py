@@ -1,0 +1,211 @@
+"""Container networks: what `docker network create` makes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from hashlib import sha256
+from ipaddress import ip_interface
+from typing import Final
+
+from netverify.topology.errors import TopologyError, quoted
+from netverify.topology.values import (
+    ADDRESSES,
+    MTU_LEAST,
+    MTU_MOST,
+    SUBNETS,
+    Address,
+    InterfaceAddress,
+    Subnet,
+    check_address,
+    check_choice,
+    check_device,
+    check_distinct,
+    check_name,
+    check_range,
+    check_tuple,
+    check_usable,
+)
+
+_VNI_MOST: Final = 2**24 - 1  # RFC 7348, 5: 24 bits
+
+
+class NetworkDriver(Enum):
+    """How a network is realised; the names are those of `docker network create --driver`."""
+
+    BRIDGE = "bridge"
+    MACVLAN = "macvlan"
+    IPVLAN = "ipvlan"
+    OVERLAY = "overlay"
+
+
+# What `docker network create -o macvlan_mode=` and `-o ipvlan_mode=` take; the first is the default.
+MODES: Final[Mapping[NetworkDriver, tuple[str, ...]]] = {
+    NetworkDriver.MACVLAN: ("bridge", "private", "vepa", "passthru"),
+    NetworkDriver.IPVLAN: ("l2", "l3", "l3s"),
+}
+
+
+@dataclass(frozen=True)
+class Network:
+    """A container network: `docker network create` in one object.
+
+    `hosts` are the hosts that carry it: one for every driver except overlay. `device` is the bridge's name
+    (bridge, overlay) or the parent's (macvlan, ipvlan). `default_route` says whether containers get their
+    default route through the gateway of this network. `default_bridge` marks docker0. The remaining options
+    carry Docker's names.
+
+    There is at most one subnet for each family. A gateway left out is the subnet's first address.
+    """
+
+    name: str
+    driver: NetworkDriver
+    hosts: tuple[str, ...]
+    subnets: tuple[Subnet, ...]
+    gateways: tuple[Address, ...] = ()
+    device: str | None = None
+    default_bridge: bool = False
+    default_route: bool = True
+    internal: bool = False
+    icc: bool = True
+    masquerade: bool = True
+    mode: str | None = None  # macvlan: bridge, private, vepa, passthru; ipvlan: l2, l3, l3s
+    vni: int | None = None  # overlay
+    mtu: int | None = None
+
+    def __post_init__(self) -> None:
+        subject = f"network {quoted(self.name)}"
+        check_name(subject, "name", self.name)
+        check_choice(subject, "driver", self.driver, NetworkDriver)
+        check_tuple(subject, "hosts", self.hosts, (str,))
+        check_distinct(subject, "hosts", self.hosts)
+        self._check_hosts(subject)
+        self._check_addresses(subject)
+        if self.device is not None:
+            check_device(subject, "device" if self.has_bridge else "parent", self.device)
+        elif not self.has_bridge:
+            raise TopologyError(
+                subject, ("parent",), "it is missing", f"the host's device that {self.driver.value} divides"
+            )
+        self._check_options(subject)
+        check_range(subject, "vni", self.vni, 1, _VNI_MOST)
+        check_range(subject, "mtu", self.mtu, MTU_LEAST, MTU_MOST)
+
+    def _check_hosts(self, subject: str) -> None:
+        if self.driver is NetworkDriver.OVERLAY:
+            if len(self.hosts) < 2:
+                raise TopologyError(
+                    subject, ("hosts",), "an overlay spans hosts, and there are not two", "two hosts or more"
+                )
+        elif len(self.hosts) != 1:
+            raise TopologyError(
+                subject, ("host",), f"{len(self.hosts)} hosts carry it", f"one host for {self.driver.value}"
+            )
+
+    def _check_addresses(self, subject: str) -> None:
+        check_tuple(subject, "subnet", self.subnets, SUBNETS)
+        check_tuple(subject, "gateway", self.gateways, ADDRESSES)
+        if not self.subnets:
+            raise TopologyError(subject, ("subnet",), "it is missing", "a subnet such as 172.18.0.0/16")
+        versions = [subnet.version for subnet in self.subnets]
+        for number, subnet in enumerate(self.subnets):
+            if versions.index(subnet.version) != number:
+                raise TopologyError(
+                    subject,
+                    ("subnet", number),
+                    f"{subnet} is its second of IPv{subnet.version}",
+                    "one a family",
+                )
+            if subnet.max_prefixlen - subnet.prefixlen < 2:
+                raise TopologyError(
+                    subject,
+                    ("subnet", number),
+                    f"{subnet} has no room for a gateway and a container",
+                    "/30 or /126 at least",
+                )
+            if subnet.is_multicast or subnet.is_unspecified:
+                raise TopologyError(
+                    subject, ("subnet", number), f"{subnet} holds no device's address", "unicast"
+                )
+        versions = [gateway.version for gateway in self.gateways]
+        for number, gateway in enumerate(self.gateways):
+            pool = self.subnet(gateway.version)
+            if pool is None or versions.index(gateway.version) != number:
+                raise TopologyError(
+                    subject, ("gateway", number), f"{gateway} has no subnet of its own", "one for each subnet"
+                )
+            check_address(subject, ("gateway", number), gateway)
+            check_usable(subject, ("gateway", number), gateway, pool)
+
+    def _check_options(self, subject: str) -> None:
+        bridge_only = (
+            ("default_bridge", self.default_bridge),
+            ("icc", not self.icc),
+            ("masquerade", not self.masquerade),
+        )
+        for key, changed in bridge_only:
+            if changed and self.driver is not NetworkDriver.BRIDGE:
+                raise TopologyError(
+                    subject, (key,), f"driver {self.driver.value} has no such option", "it on bridges only"
+                )
+        if self.mode is not None:
+            check_choice(subject, "mode", self.mode, MODES.get(self.driver, ()) or ("no mode",))
+        if (self.vni is not None) != (self.driver is NetworkDriver.OVERLAY):
+            raise TopologyError(
+                subject,
+                ("vni",),
+                f"driver {self.driver.value} and vni {self.vni} do not go together",
+                "a VXLAN network identifier for an overlay, and only there",
+            )
+
+    @property
+    def has_bridge(self) -> bool:
+        """Whether hosts carry it as a bridge (bridge, overlay) and not as a division of a device."""
+        return self.driver in (NetworkDriver.BRIDGE, NetworkDriver.OVERLAY)
+
+    @property
+    def host(self) -> str:
+        """The host that carries it (of an overlay, the first one)."""
+        return self.hosts[0]
+
+    @property
+    def host_device(self) -> str:
+        """The device that stands for it on its hosts: the bridge, or the parent.
+
+        A bridge that nobody named is docker0, or "br-" and twelve hex digits, which Docker takes from the
+        network's random identifier and we from its name.
+        """
+        if self.device is not None:
+            return self.device
+        return "docker0" if self.default_bridge else "br-" + sha256(self.name.encode()).hexdigest()[:12]
+
+    def subnet(self, version: int) -> Subnet | None:
+        """Its subnet of that family (4 or 6), if it has one."""
+        return next((subnet for subnet in self.subnets if subnet.version == version), None)
+
+    def gateway(self, version: int) -> Address | None:
+        """Its gateway of that family, given or implied; None without a subnet of that family."""
+        given = next((gateway for gateway in self.gateways if gateway.version == version), None)
+        pool = self.subnet(version)
+        return given if given is not None or pool is None else pool.network_address + 1
+
+    def with_prefix(self, address: Address) -> InterfaceAddress:
+        """One of its addresses as a device has it. Raises TopologyError for a stranger's address."""
+        pool = self.subnet(address.version)
+        if pool is None or address not in pool:
+            raise TopologyError(
+                f"network {quoted(self.name)}",
+                (),
+                f"{address} is none of its addresses",
+                "an address of its subnets",
+            )
+        return ip_interface(f"{address}/{pool.prefixlen}")
+
+    @property
+    def bridge_addresses(self) -> tuple[InterfaceAddress, ...]:
+        """What the host's bridge has: the gateways of a bridge network; nothing for other drivers."""
+        if self.driver is not NetworkDriver.BRIDGE:
+            return ()
+        gateways = (self.gateway(subnet.version) for subnet in self.subnets)
+        return tuple(self.with_prefix(gateway) for gateway in gateways if gateway is not None)
