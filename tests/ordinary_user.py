@@ -9,9 +9,9 @@ that uid and no capabilities. Who is an ordinary user already runs the command a
 Root's Python and checkout often lie below directories that others may not enter (/root is one). The command
 therefore runs in a mount namespace of its own, in which an empty tmpfs covers each such directory, and only
 what the command needs (Python, its environment, the checkout) is mounted back at its old path. Files stay as
-they are: what others may not read, the command cannot read either. It owns an empty HOME and every
-`--scratch` directory (an existing one, covered by an empty tmpfs); nothing else can be written to but /tmp.
-Nothing is left behind.
+they are: what others may not read, the command cannot read either. It owns an empty HOME, which is its TMPDIR
+too, and every `--scratch` directory (an existing one, covered by an empty tmpfs). All that is mounted goes
+with the command.
 """
 
 from __future__ import annotations
@@ -106,7 +106,9 @@ def become(uid: int, scratch: Iterable[Path]) -> None:
         open_the_way(needed)
     for directory in (home, *scratch):
         syscalls.mount("ordinary-user", str(directory), "tmpfs", 0, f"mode=755,uid={owner},gid={owner}")
-    os.environ["HOME"] = str(home)
+    os.environ.update(dict.fromkeys(("HOME", "TMPDIR"), str(home)))
+    # Root's name would lead programs to what root left in /tmp (pytest-of-root, which they may not enter).
+    os.environ.update(dict.fromkeys(("USER", "LOGNAME"), f"uid{uid}"))
     if mapped:
         os.setgroups([])
         os.setresgid(uid, uid, uid)

@@ -11,6 +11,7 @@ from netverify.docker.config import BridgeNetwork, DockerHost, Protocol, Publish
 from netverify.docker.daemon import Daemon, rules
 from netverify.docker.errors import DockerError, UnsupportedEngine
 from netverify.docker.firewall import Firewaller, firewaller
+from netverify.docker.from_topology import docker_host
 from netverify.docker.step import Action, Step, play
 from netverify.docker.sysctl import loads_br_netfilter, sysctls
 from netverify.docker.version import GENERATIONS, Change, Generation, Version, generation_of
@@ -33,6 +34,7 @@ __all__ = [
     "UnsupportedEngine",
     "Version",
     "bindings",
+    "docker_host",
     "firewaller",
     "generation_of",
     "listeners",

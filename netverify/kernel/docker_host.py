@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netverify import docker
+from netverify.docker.from_topology import docker_host
 from netverify.kernel import sysctls
 from netverify.kernel.engine import Relay
 
@@ -20,7 +21,7 @@ BRIDGE_NETFILTER = {
 
 def start_docker(lab: Lab, host: str) -> None:
     """Leave on `host` what a Docker engine of its version leaves there."""
-    engine = docker.docker_host(lab.topology, host)
+    engine = docker_host(lab.topology, host)
     settings = dict(BRIDGE_NETFILTER) if docker.loads_br_netfilter(engine) else {}
     settings |= docker.sysctls(engine)
     wanted = [item for item in settings.items() if 6 in lab.plan.versions or "ipv6" not in item[0]]

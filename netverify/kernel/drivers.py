@@ -17,6 +17,7 @@ from netverify.kernel.plan import Plan
 from netverify.topology.model import Address, Endpoint, InterfaceAddress, Network, NetworkDriver, Subnet
 
 ANY_MAC = "00:00:00:00:00:00"
+Tunnels = Callable[[str], Mapping[str, Address]]
 VXLAN_OVERHEAD = 50  # bytes: outer Ethernet, IPv4, UDP and VXLAN headers (RFC 7348 section 5)
 
 
@@ -85,22 +86,22 @@ class BridgeDriver(KernelDriver):
 
     def attach(self, network: Network, node: str, endpoint: Endpoint, host: str) -> None:
         """A veth pair, its near end a port of the bridge."""
-        _plug(self.plan, network, (node, container_device(endpoint)), endpoint.mac, host, network.mtu)
+        _plug(self.plan, network, node, endpoint, host, network.mtu)
 
 
 class OverlayDriver(KernelDriver):
     """A bridge on each host, joined by vxlan tunnels between the hosts' own addresses (RFC 7348).
 
-    `underlay` gives each host's address on the network that carries the tunnels. Learning is off, and what
-    has no entry goes to every other host, which answers ARP and everything else correctly with any number of
-    hosts.
+    `tunnels` gives, for a network's name, the address that each of its hosts sends its tunnel packets from.
+    Learning is off, and what has no entry goes to every other host, which answers ARP and everything else
+    correctly with any number of hosts.
     """
 
     name = NetworkDriver.OVERLAY.value
 
-    def __init__(self, plan: Plan, underlay: Callable[[str], Address]) -> None:
+    def __init__(self, plan: Plan, tunnels: Tunnels) -> None:
         super().__init__(plan)
-        self.underlay = underlay
+        self.tunnels = tunnels
 
     def create(self, network: Network) -> None:
         """Make a bridge and a vxlan device on each host."""
@@ -108,13 +109,13 @@ class OverlayDriver(KernelDriver):
         if network.vni is None:
             raise InputError(f"network {network.name}: an overlay needs a vni (VXLAN network identifier)")
         device, mtu, tunnel = network_device(network), overlay_mtu(network), f"vxlan{network.vni}"
+        addresses = self.tunnels(network.name)
         for host in network.hosts:
             master = self.plan.bridge(host, device, mtu=mtu)
             index = self.plan.new_device(host, tunnel)
-            local = self.underlay(host)
-            remotes = [self.underlay(other) for other in network.hosts if other != host]
+            remotes = [addresses[other] for other in network.hosts if other != host]
             self.plan.links[host] += [
-                netlink.add_vxlan(tunnel, index, network.vni, local, master, mtu=mtu),
+                netlink.add_vxlan(tunnel, index, network.vni, addresses[host], master, mtu=mtu),
                 *(netlink.add_forwarding_entry(index, ANY_MAC, remote) for remote in remotes),
             ]
             self.plan.configure(host, device, [])
@@ -127,8 +128,7 @@ class OverlayDriver(KernelDriver):
 
     def attach(self, network: Network, node: str, endpoint: Endpoint, host: str) -> None:
         """A veth pair, its near end a port of the host's bridge."""
-        far = (node, container_device(endpoint))
-        _plug(self.plan, network, far, endpoint.mac, host, overlay_mtu(network))
+        _plug(self.plan, network, node, endpoint, host, overlay_mtu(network))
 
 
 class MacvlanDriver(KernelDriver):
@@ -176,13 +176,13 @@ class IpvlanDriver(KernelDriver):
         self.plan.stacked[host].append(netlink.add_ipvlan(device, index, parent, network.mode or "l2", space))
 
 
-def drivers(plan: Plan, underlay: Callable[[str], Address]) -> Mapping[NetworkDriver, KernelDriver]:
+def drivers(plan: Plan, tunnels: Tunnels) -> Mapping[NetworkDriver, KernelDriver]:
     """One of each."""
     return {
         NetworkDriver.BRIDGE: BridgeDriver(plan),
         NetworkDriver.MACVLAN: MacvlanDriver(plan),
         NetworkDriver.IPVLAN: IpvlanDriver(plan),
-        NetworkDriver.OVERLAY: OverlayDriver(plan, underlay),
+        NetworkDriver.OVERLAY: OverlayDriver(plan, tunnels),
     }
 
 
@@ -203,8 +203,7 @@ def overlay_mtu(network: Network) -> int:
     return network.mtu or 1500 - VXLAN_OVERHEAD
 
 
-def _plug(
-    plan: Plan, network: Network, far: tuple[str, str], mac: str | None, host: str, mtu: int | None
-) -> None:
+def _plug(plan: Plan, network: Network, node: str, endpoint: Endpoint, host: str, mtu: int | None) -> None:
     master = plan.device(host, network_device(network))
-    plan.veth((host, plan.spare_name("veth")), far, master=master, mac=mac, mtu=mtu)
+    near = (host, endpoint.host_device or plan.spare_name("veth"))
+    plan.veth(near, (node, container_device(endpoint)), master=master, mac=endpoint.mac, mtu=mtu)

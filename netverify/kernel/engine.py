@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import errno
 import itertools
+import os
 import socket
 import struct
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from fcntl import ioctl
 
 from netverify.kernel.namespace import Namespace, Visitor
 from netverify.kernel.netlink import Address
 from netverify.reachability.probe import Outcome, Probe
 
-SO_NETNS_COOKIE = 71  # include/uapi/asm-generic/socket.h, Linux 5.14
+SIOCGSKNS = 0x894C  # include/uapi/linux/sockios.h
 IP_RECVERR, IPV6_RECVERR = 11, 25  # include/uapi/linux/in.h, in6.h
 IP_PKTINFO = 8
 MSG_ERRQUEUE = socket.MSG_ERRQUEUE
@@ -127,11 +129,13 @@ class Engine(ABC):
         listeners: Sequence[Listener],
         relays: Sequence[Relay],
         settle: Callable[[], None],
+        resolve: Callable[[], bool],
         nonce: bytes,
     ) -> None:
         self.visitor, self.probe, self.pairs, self.listeners = visitor, probe, pairs, listeners
         self.relays = relays
         self.settle = settle  # returns when nothing is in flight any more
+        self.resolve = resolve  # returns when no neighbour is asked for any more; whether one was
         self.nonce = nonce  # 8 bytes that every payload begins with
         self.round = 0
         self.records = [Record() for _ in pairs]
@@ -161,6 +165,12 @@ class Engine(ABC):
             if not self.collect():
                 return
 
+    def conclude(self, numbers: Sequence[int]) -> None:
+        """End a round: nothing of `numbers` is in flight or waiting for a neighbour, and all is read."""
+        self.finish()
+        if any(self.records[number].silent for number in numbers) and self.resolve():
+            self.finish()
+
     def close(self) -> None:
         """Close every socket."""
         self.stack.close()
@@ -189,16 +199,11 @@ class Engine(ABC):
             return None
         return int(number)
 
-    def check_home(self, sock: socket.socket, namespace: Namespace, cookie: int) -> None:
-        """Note a socket that is not in the namespace that it should be in.
-
-        Every socket tells the cookie of its namespace (SO_NETNS_COOKIE, Linux 5.14); `cookie` is that
-        namespace's own, read from a socket made for this check alone.
-        """
-        actual = netns_cookie(sock)
-        if actual != cookie:
+    def check_home(self, sock: socket.socket, namespace: Namespace) -> None:
+        """Note a socket that is not in the namespace that it should be in."""
+        if namespace_of(sock) != namespace.inode:
             self.broken[namespace.name] = (
-                f"a probe socket of {namespace.name!r} is elsewhere (namespace cookie {actual}, not {cookie})"
+                f"a probe socket of {namespace.name!r} is elsewhere, in namespace {namespace_of(sock)}"
             )
 
     def local_refusal(self, error: OSError) -> tuple[Outcome, str]:
@@ -233,15 +238,13 @@ def fresh_port() -> int:
     return next(_ports)
 
 
-def netns_cookie(sock: socket.socket) -> int:
-    """The cookie of the namespace that a socket lives in (SO_NETNS_COOKIE)."""
-    return int(struct.unpack("=Q", sock.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8))[0])
-
-
-def home_cookie() -> int:
-    """The cookie of the namespace that the calling thread is in."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        return netns_cookie(sock)
+def namespace_of(sock: socket.socket) -> int:
+    """The inode number of the network namespace that a socket lives in (SIOCGSKNS, Linux 4.10)."""
+    fd = ioctl(sock, SIOCGSKNS)
+    try:
+        return os.fstat(fd).st_ino
+    finally:
+        os.close(fd)
 
 
 def endpoint(host: str, port: int) -> str:

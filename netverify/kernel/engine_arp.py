@@ -13,7 +13,7 @@ import struct
 from collections.abc import Sequence
 from fcntl import ioctl
 
-from netverify.kernel.engine import Engine, Pair, enlarge, home_cookie
+from netverify.kernel.engine import Engine, Pair, enlarge
 from netverify.kernel.namespace import Namespace
 
 ETH_P_ARP = 0x0806
@@ -39,12 +39,12 @@ class ArpEngine(Engine):
         self._senders: dict[int, tuple[socket.socket, list[tuple[str, bytes, bytes]]]] = {}
         self._asked: dict[tuple[bytes, bytes], int] = {}
         opened = self.visitor.visit_all((namespace, _open) for namespace in spaces.values())
-        for namespace, (sock, devices, cookie) in zip(spaces.values(), opened, strict=True):
+        for namespace, (sock, devices) in zip(spaces.values(), opened, strict=True):
             self.stack.callback(sock.close)
             self._poll.register(sock, select.EPOLLIN)
             self._sockets[sock.fileno()] = (sock, namespace)
             self._senders[namespace.fd] = (sock, devices)
-            self.check_home(sock, namespace, cookie)
+            self.check_home(sock, namespace)
 
     def send(self, numbers: Sequence[int]) -> None:
         """Broadcast the question of each cell."""
@@ -92,7 +92,7 @@ def _question(mac: bytes, address: bytes, pair: Pair) -> bytes:
     return _HEADER.pack(ethernet, ip, 6, 4, REQUEST, mac, address, b"\0" * 6, pair.target.address.packed)
 
 
-def _open() -> tuple[socket.socket, list[tuple[str, bytes, bytes]], int]:
+def _open() -> tuple[socket.socket, list[tuple[str, bytes, bytes]]]:
     """A packet socket for ARP on all devices, and each Ethernet device with its MAC and IPv4 address."""
     flags = socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
     sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM | flags, socket.htons(ETH_P_ARP))
@@ -106,7 +106,7 @@ def _open() -> tuple[socket.socket, list[tuple[str, bytes, bytes]], int]:
                 continue
             if struct.unpack_from("=H", mac)[0] == ARPHRD_ETHER:
                 devices.append((name, mac[2:8], address[4:8]))
-    return sock, devices, home_cookie()
+    return sock, devices
 
 
 def _ioctl(control: socket.socket, request: int, device: str) -> bytes | None:

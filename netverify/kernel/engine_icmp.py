@@ -12,7 +12,7 @@ import socket
 import struct
 from collections.abc import Sequence
 
-from netverify.kernel.engine import PAYLOAD, Engine, classify, enlarge, fresh_port, home_cookie
+from netverify.kernel.engine import PAYLOAD, Engine, classify, enlarge, fresh_port
 from netverify.kernel.namespace import Namespace
 
 ECHO = {4: (8, 0), 6: (128, 129)}  # request, reply
@@ -37,15 +37,15 @@ class IcmpEngine(Engine):
         self._sockets: dict[int, tuple[socket.socket, Namespace]] = {}
         self._senders: dict[int, socket.socket] = {}
         opened = self.visitor.visit_all((namespace, self._open) for namespace in namespaces)
-        for namespace, (sock, cookie) in zip(namespaces, opened, strict=True):
+        for namespace, sock in zip(namespaces, opened, strict=True):
             self.stack.callback(sock.close)
             self._poll.register(sock, select.EPOLLIN)
             self._sockets[sock.fileno()] = (sock, namespace)
             self._senders[namespace.fd] = sock
-            self.check_home(sock, namespace, cookie)
+            self.check_home(sock, namespace)
         self._addresses = [(str(pair.target.address), 0) for pair in self.pairs]
 
-    def _open(self) -> tuple[socket.socket, int]:
+    def _open(self) -> socket.socket:
         flags = socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
         wanted = (*ECHO[self.probe.version], *ERRORS[self.probe.version])
         if self.probe.version == 4:
@@ -59,7 +59,7 @@ class IcmpEngine(Engine):
                 words[kind >> 5] &= ~(1 << (kind & 31))
             sock.setsockopt(socket.IPPROTO_ICMPV6, ICMPV6_FILTER, struct.pack("=8I", *words))
         enlarge(sock)
-        return sock, home_cookie()
+        return sock
 
     def send(self, numbers: Sequence[int]) -> None:
         """Send an echo request for each cell."""

@@ -33,13 +33,12 @@ from netverify.kernel.engine import (
     enlarge,
     error_queue,
     fresh_port,
-    home_cookie,
 )
 from netverify.kernel.namespace import Namespace
 from netverify.kernel.netlink import Address
 from netverify.reachability.probe import Outcome
 
-AT_ONCE = 200  # connections; the usual limit of open files is 1,024
+AT_ONCE = 400  # connections; the usual limit of open files is 1,024
 BACKLOG = 4096
 SYN, ACK = 0x02, 0x10
 NO_LINGER = struct.pack("ii", 1, 0)  # close with a reset, which leaves no state behind (socket(7))
@@ -72,35 +71,35 @@ class TcpEngine(Engine):
     def _serve(
         self, role: Listener | Relay, namespace: Namespace, address: object, port: int, version: int
     ) -> None:
-        def work() -> tuple[socket.socket, socket.socket | None, int]:
+        def work() -> tuple[socket.socket, socket.socket | None]:
             sock = _socket(version)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sock.bind(("" if address is None else str(address), port))
             sock.listen(BACKLOG)
             raw = _raw_socket(version) if isinstance(role, Listener) else None
-            return sock, raw, home_cookie()
+            return sock, raw
 
-        sock, raw, cookie = self.visitor.visit(namespace, work)
+        sock, raw = self.visitor.visit(namespace, work)
         self.stack.callback(sock.close)
         if raw is not None:
             self.stack.callback(raw.close)
         self._services.append(_Service(sock, role, raw))
-        self.check_home(sock, namespace, cookie)
+        self.check_home(sock, namespace)
 
     def send(self, numbers: Sequence[int]) -> None:
         """Connect for each cell; each source is visited once per batch."""
         for start in range(0, len(numbers), AT_ONCE):
             if self._connections:
-                self.finish()
+                self.conclude(list(self._connections))
             by_source: dict[int, list[int]] = {}
             for number in numbers[start : start + AT_ONCE]:
                 by_source.setdefault(self.pairs[number].source.namespace.fd, []).append(number)
             for part in by_source.values():
                 namespace = self.pairs[part[0]].source.namespace
-                cookie = self.visitor.visit(namespace, lambda part=part: self._connect(part))  # type: ignore[misc]
-                self.check_home(self._connections[part[0]], namespace, cookie)
+                self.visitor.visit(namespace, lambda part=part: self._connect(part))  # type: ignore[misc]
+                self.check_home(self._connections[part[0]], namespace)
 
-    def _connect(self, numbers: Sequence[int]) -> int:
+    def _connect(self, numbers: Sequence[int]) -> None:
         for number in numbers:
             pair = self.pairs[number]
             sock, port = _client(self.probe.version)
@@ -109,7 +108,6 @@ class TcpEngine(Engine):
             problem = sock.connect_ex((str(pair.target.address), pair.target.port or self.probe.port))
             if problem not in (errno.EINPROGRESS, 0) and not self._read_errors(number, sock):
                 self.records[number].refused(*self.local_refusal(OSError(problem, "")))
-        return home_cookie()
 
     def collect(self) -> bool:
         """Take every connection one step further; whether any moved."""
@@ -232,9 +230,9 @@ class TcpEngine(Engine):
             return b""
         return _receive(reader)
 
-    def finish(self) -> None:
+    def conclude(self, numbers: Sequence[int]) -> None:
         """Read what came of the open connections, then close them with a reset."""
-        super().finish()
+        super().conclude([number for number in numbers if number in self._connections])
         for number, sock in self._connections.items():
             record = self.records[number]
             if record.detail == "connected":

@@ -27,7 +27,6 @@ from netverify.kernel.engine import (
     enlarge,
     error_queue,
     fresh_port,
-    home_cookie,
 )
 from netverify.kernel.namespace import Namespace
 from netverify.reachability.probe import Outcome
@@ -52,38 +51,34 @@ class UdpEngine(Engine):
             (str(pair.target.address), pair.target.port or self.probe.port) for pair in self.pairs
         ]
         sources = list({pair.source.name: pair.source for pair in self.pairs}.values())
-        opened = self.visitor.visit_all(
-            (source.namespace, lambda: (_sender(version), home_cookie())) for source in sources
-        )
-        for source, (sock, cookie) in zip(sources, opened, strict=True):
+        opened = self.visitor.visit_all((source.namespace, lambda: _sender(version)) for source in sources)
+        for source, sock in zip(sources, opened, strict=True):
             self._senders[source.name] = sock
-            self._adopt(sock, self._read_answers, source.namespace, cookie)
+            self._adopt(sock, self._read_answers, source.namespace)
         for listener in self.listeners:
-            sock, cookie = self._bound(listener.namespace, None, listener.port or 0, version)
-            self._adopt(sock, self._listener_reader(listener), listener.namespace, cookie)
+            sock = self._bound(listener.namespace, None, listener.port or 0, version)
+            self._adopt(sock, self._listener_reader(listener), listener.namespace)
         for relay in self.relays:
-            sock, cookie = self._bound(relay.namespace, relay.address, relay.port, relay.version)
-            self._adopt(sock, self._relay_reader(relay), relay.namespace, cookie)
+            sock = self._bound(relay.namespace, relay.address, relay.port, relay.version)
+            self._adopt(sock, self._relay_reader(relay), relay.namespace)
 
-    def _bound(
-        self, namespace: Namespace, address: object, port: int, version: int
-    ) -> tuple[socket.socket, int]:
-        def work() -> tuple[socket.socket, int]:
+    def _bound(self, namespace: Namespace, address: object, port: int, version: int) -> socket.socket:
+        def work() -> socket.socket:
             sock = _socket(version)
             if version == 4:
                 sock.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
             else:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
             sock.bind(("" if address is None else str(address), port))
-            return sock, home_cookie()
+            return sock
 
         return self.visitor.visit(namespace, work)
 
-    def _adopt(self, sock: socket.socket, reader: Reader, namespace: Namespace, cookie: int) -> None:
+    def _adopt(self, sock: socket.socket, reader: Reader, namespace: Namespace) -> None:
         self.stack.callback(sock.close)
         self._poll.register(sock, select.EPOLLIN | select.EPOLLERR)
         self._readers[sock.fileno()] = (sock, reader)
-        self.check_home(sock, namespace, cookie)
+        self.check_home(sock, namespace)
 
     def send(self, numbers: Sequence[int]) -> None:
         """Send each request; reads what came in every `COLLECT_EVERY` requests."""
@@ -155,14 +150,14 @@ class UdpEngine(Engine):
         self, relay: Relay, downstream: socket.socket, peer: Peer, reply_from: tuple[int, int, bytes]
     ) -> socket.socket:
         version = 4 if relay.upstream is None else relay.upstream.version
-        sock, cookie = self.visitor.visit(relay.namespace, lambda: (_sender(version), home_cookie()))
+        sock = self.visitor.visit(relay.namespace, lambda: _sender(version))
 
         def read(upstream: socket.socket) -> None:
             for payload, _ancillary, _peer in _datagrams(upstream):
                 downstream.sendmsg([payload], [reply_from], 0, peer)
 
         self._upstreams[relay, peer] = sock
-        self._adopt(sock, read, relay.namespace, cookie)
+        self._adopt(sock, read, relay.namespace)
         return sock
 
     def _read_answers(self, sock: socket.socket) -> None:

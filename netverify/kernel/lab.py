@@ -32,7 +32,7 @@ from netverify.kernel.probe import Prober
 from netverify.kernel.questions import Asked
 from netverify.reachability.observed import ObservedMatrix
 from netverify.reachability.probe import Cell, Probe
-from netverify.topology.model import Address, Endpoint, NetworkDriver, Topology
+from netverify.topology.model import Endpoint, NetworkDriver, Topology
 
 T = TypeVar("T")
 
@@ -255,17 +255,10 @@ class Lab:
 
     # --- networks at run time ------------------------------------------------------------------------------
 
-    def underlay(self, host: str) -> Address:
-        """The address of a host that tunnels start from: its first card's first address."""
-        for interface in self.topology.host(host).interfaces:
-            if interface.addresses:
-                return interface.addresses[0].ip
-        raise InputError(f"host {host}: an overlay network needs a host address to start its tunnels from")
-
     @property
     def drivers(self) -> Mapping[NetworkDriver, KernelDriver]:
         """The network drivers, writing into this lab's plan."""
-        return drivers(self.plan, self.underlay)
+        return drivers(self.plan, self.topology.tunnel_addresses)
 
     def connect(self, container: str, endpoint: Endpoint) -> None:
         """Plug a running container into one more network (`docker network connect`)."""

@@ -76,15 +76,29 @@ class Prober:
             return []
         with Barrier(self.visitor) as barrier:
             engine = ENGINES[probe.protocol](
-                self.visitor, probe, pairs, listeners, relays, barrier.wait, nonce or os.urandom(8)
+                self.visitor,
+                probe,
+                pairs,
+                listeners,
+                relays,
+                barrier.wait,
+                lambda: self._resolve(barrier),
+                nonce or os.urandom(8),
             )
             book = Book(self, probe.version, barrier.cpu)
             try:
                 engine.open()
-                return _Question(self, engine, barrier, book).answer()
+                return _Question(self, engine, book).answer()
             finally:
                 engine.close()
                 book.close()
+
+    def _resolve(self, barrier: Barrier) -> bool:
+        if not neighbours.settle(self.visitor, self.channels):
+            return False
+        # Whoever resolved the neighbour released the waiting packets on a CPU of its own choice.
+        barrier.wait_everywhere()
+        return True
 
 
 class Book:
@@ -112,8 +126,8 @@ class Book:
 class _Question:
     """One call of `Prober.ask`, from the first round to the last proof."""
 
-    def __init__(self, prober: Prober, engine: Engine, barrier: Barrier, book: Book) -> None:
-        self.prober, self.engine, self.barrier, self.book = prober, engine, barrier, book
+    def __init__(self, prober: Prober, engine: Engine, book: Book) -> None:
+        self.prober, self.engine, self.book = prober, engine, book
         self.verdicts: dict[int, tuple[Outcome, str]] = {}
         self.proofs = 0
 
@@ -136,13 +150,7 @@ class _Question:
     def _round(self, numbers: Sequence[int]) -> None:
         """Send, and wait until all is decided."""
         self.engine.send(numbers)
-        self.engine.finish()
-        records = self.engine.records
-        silent = any(records[number].silent for number in numbers)
-        if silent and neighbours.settle(self.prober.visitor, self.prober.channels):
-            # Whoever resolved the neighbour released the waiting packets on a CPU of its own choice.
-            self.barrier.wait_everywhere()
-            self.engine.finish()
+        self.engine.conclude(numbers)
 
     def _compare(self, numbers: Sequence[int], first: Sequence[Record]) -> list[int]:
         """Note the pairs whose second answer differs from the first; return those that stayed the same."""

@@ -12,7 +12,7 @@ from functools import partial
 from ipaddress import ip_interface, ip_network
 from pathlib import Path
 
-from netverify.kernel import netlink, sandbox
+from netverify.kernel import carrier, netlink, sandbox
 from netverify.kernel.barrier import Barrier
 from netverify.kernel.channel import Channel
 from netverify.kernel.namespace import Namespace, Visitor
@@ -28,6 +28,7 @@ class SmallNet:
     namespaces: dict[str, Namespace]
     channels: dict[str, Channel]
     resources: ExitStack
+    devices: dict[str, list[int]] = field(default_factory=dict)
     _next_index: Iterator[int] = field(default_factory=lambda: iter(range(100, 1000)))
 
     def configure(self, where: str, *requests: netlink.Request) -> None:
@@ -46,7 +47,18 @@ class SmallNet:
         self.configure(far, netlink.set_link(far_index, up=True))
         for where in (near, far):
             self.configure(where, netlink.set_link(1, up=True))  # lo
+        self.devices.setdefault(near, []).append(near_index)
+        self.devices.setdefault(far, []).append(far_index)
         return far_index
+
+    def bridge(self, where: str, name: str, index: int) -> None:
+        self.configure(where, netlink.add_bridge(name, index))
+        self.devices.setdefault(where, []).append(index)
+
+    def ready(self) -> None:
+        """Wait until every device can really send, which the kernel decides a moment after it is up."""
+        channels = {name: (self.namespaces[name], channel) for name, channel in self.channels.items()}
+        carrier.settle(self.visitor, channels, self.devices)
 
     def address(self, where: str, index: int, *addresses: str) -> None:
         self.configure(where, *(netlink.add_address(index, ip_interface(address)) for address in addresses))
@@ -162,6 +174,7 @@ def cable_net() -> Iterator[SmallNet]:
         right = net.cable("left", "eth0", "right", "eth0")
         net.address("left", right - 1, "10.0.0.1/24", "fd00::1/64")
         net.address("right", right, "10.0.0.2/24", "fd00::2/64")
+        net.ready()
         yield net
 
 
@@ -181,7 +194,7 @@ def two_bridges() -> Iterator[SmallNet]:
     with small_net("host", *CONTAINERS) as net:
         net.sysctl("host", "ipv6.conf.default.addr_gen_mode", 1)  # no link-local addresses but ours
         for name, (index, *addresses) in BRIDGES.items():
-            net.configure("host", netlink.add_bridge(name, index))
+            net.bridge("host", name, index)
             net.address("host", index, *addresses, LINK_LOCAL)
         for name, (bridge, *addresses) in CONTAINERS.items():
             index, *gateways = BRIDGES[bridge]
@@ -190,4 +203,5 @@ def two_bridges() -> Iterator[SmallNet]:
             net.default_route(name, *gateways)
         for switch in ("ipv4.ip_forward", "ipv6.conf.all.forwarding"):
             net.sysctl("host", switch, 1)
+        net.ready()
         yield net

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from netverify.errors import InputError, MissingCapability
-from netverify.kernel import bpf, netlink
+from netverify.kernel import bpf
 from netverify.kernel import capture as capture_module
 from netverify.kernel.capture import Capture, CaptureError, CaptureOverflowError, CaptureTooLateError, Frame
 from netverify.kernel.packet_ring import PacketRing
@@ -277,10 +277,11 @@ def test_a_vlan_tag_that_the_device_took_out_is_put_back(net):
 
 def test_frames_between_ports_are_seen_on_the_bridge_only_when_promiscuous():
     with small_net("switch", "x", "y") as net:
-        net.configure("switch", netlink.add_bridge("br0", 10))
+        net.bridge("switch", "br0", 10)
         for number, name in enumerate("xy", 1):
             eth0 = net.cable("switch", f"veth-{name}", name, "eth0", bridge=10)
             net.address(name, eth0, f"10.0.0.{number}/24")
+        net.ready()
         net.ping("x", "10.0.0.2", 1, 1)  # ARP, whose broadcasts the bridge sees in any case
         options = {"where": "switch", "interface": "br0", "bpf": "icmp"}
         with capture(net, **options) as plain:

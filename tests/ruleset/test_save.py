@@ -176,9 +176,9 @@ def test_a_truncated_dump_is_an_error_or_ends_between_tables(length):
 
 _FRAGMENTS = [
     "*filter\n", "*nat\n", "COMMIT\n", ":INPUT ACCEPT [0:0]\n", ":X - [0:0]\n", "-A INPUT", "-A X", " -s ",
-    " -d ", " 1.2.3.4,5.6.7.8", " ! ", " -p tcp", " -p ! 6", " -m tcp", " -m multiport", " -m zz", " --dport ",
-    " --zz ", " --comment ", ' "', '"', "\\", " -j ", " -g ", "ACCEPT", "X", " --log-prefix", "=", "-", "[1:2]",
-    "\n", "\r", "\t", " ", "#", "\0", "\u2028", "ö", "-4", "--",
+    " -d ", " 1.2.3.4,5.6.7.8", " ! ", " -p tcp", " -p ! 6", " -m tcp", " -m multiport", " -m zz",
+    " --dport ", " --zz ", " --comment ", ' "', '"', "\\", " -j ", " -g ", "ACCEPT", "X",
+    " --log-prefix", "=", "-", "[1:2]", "\n", "\r", "\t", " ", "#", "\0", "\u2028", "ö", "-4", "--",
 ]  # fmt: skip
 
 

@@ -26,8 +26,8 @@ from netverify.ruleset.words import quote
 _USUAL = [
     "10.0.0.0/8", "10.0.0.0/255.0.255.0", "fe80::/10", "br-9559b3f84d38", "eth+", "tcp", "6", "all", "80",
     "80:90", "80,443", "0x1/0xff", "NEW,ESTABLISHED", "5/min", "[2001:db8::1]:80", "1.2.3.4-1.2.3.9:80-90",
-    "-1", "-", "!", "-j", "-4", "--dport", "it's", 'say "yes"', "back\\slash", "two words", " ", "", "\t", "\r",
-    "ö", "\u00a0", "\u2028",
+    "-1", "-", "!", "-j", "-4", "--dport", "it's", 'say "yes"', "back\\slash", "two words", " ", "", "\t",
+    "\r", "ö", "\u00a0", "\u2028",
 ]  # fmt: skip
 _ANY_TEXT = st.text(st.characters(exclude_characters="\n\0", exclude_categories=()), max_size=8)
 _NAME_LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:/+*=@,"
@@ -230,7 +230,8 @@ def ranges(least: int, most: int, separator: str) -> st.SearchStrategy[str]:
 
 
 def _ports() -> st.SearchStrategy[str]:
-    return ranges(0, 65535, ":")
+    # iptables-nft prints `! --dport 0:5` as `--dport 6:65535`.
+    return ranges(1, 65534, ":")
 
 
 @st.composite
@@ -325,9 +326,8 @@ def _target_parts(table: str, chain: str, family: str, users: list[str]) -> st.S
 def loadable_rules(draw: st.DrawFn, family: str, table: str, chain: str, users: list[str]) -> str:
     """One rule that a kernel accepts in that chain, in the words of iptables-save."""
     words = [f"-A {chain}"]
-    for option in ("-s", "-d"):
-        if draw(st.booleans()):
-            words.append(draw(_negatable(option, networks(family))))
+    for option in draw(st.sampled_from([(), ("-s",), ("-d",), ("-s", "-d")])):
+        words += [draw(_negatable(option, networks(family)))]
     if chain in ("PREROUTING", "INPUT", "FORWARD") and draw(st.booleans()):
         words.append(draw(_negatable("-i", interfaces())))
     if chain in ("OUTPUT", "POSTROUTING", "FORWARD") and draw(st.booleans()):
