@@ -5,6 +5,7 @@ Only bridge networks stand here. Docker writes no rules for macvlan, ipvlan, hos
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -27,7 +28,9 @@ Protocol = Literal["tcp", "udp", "sctp"]
 PROTOCOLS: tuple[Protocol, ...] = ("tcp", "udp", "sctp")
 """What can be published, in the order in which engines since 27.0 program them."""
 
-MAX_DEVICE_NAME = 15  # IFNAMSIZ - 1, include/uapi/linux/if.h
+# At most IFNAMSIZ - 1 characters (include/uapi/linux/if.h), and none that rules read otherwise: a blank, a
+# quote, "!"; a "+" last would mean all devices that begin so.
+_BRIDGE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:@=+-]{0,14}(?<![+])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +59,10 @@ class BridgeNetwork:
     def __post_init__(self) -> None:
         if not self.name:
             raise DockerError(f"the network on bridge {self.bridge} has no name")
-        if not 0 < len(self.bridge) <= MAX_DEVICE_NAME or any(c in "/!" or c.isspace() for c in self.bridge):
+        if _BRIDGE.fullmatch(self.bridge) is None:
             raise DockerError(
-                f"network {self.name}: {self.bridge!r} cannot name a bridge: expected 1 to {MAX_DEVICE_NAME} "
-                "characters without spaces, '/' and '!'"
+                f"network {self.name}: {self.bridge!r} cannot name a bridge in rules: expected 1 to 15 "
+                "letters, digits and marks of _.:@=+-, the first no mark but _, the last no +"
             )
         if self.host_ipv6 is not None and self.subnet6 is None:
             raise DockerError(f"network {self.name}: host_ipv6 needs a network with an IPv6 subnet")

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 
 from netverify.ruleset import Chain, Policy, Rule, Ruleset, Table
 
@@ -134,7 +135,7 @@ class _OpenTable:
         if step.action is Action.POLICY:
             chain.policy = _policy(step.rule)
             return
-        rule = Rule.parse(step.rule, chain=step.chain)
+        rule = _rule(step.chain, step.rule)
         if step.action is Action.DELETE:
             if rule in chain.present:
                 chain.rules.remove(rule)
@@ -143,6 +144,11 @@ class _OpenTable:
         elif rule not in chain.present:
             chain.rules.insert(0 if step.action is Action.INSERT else len(chain.rules), rule)
             chain.present.add(rule)
+
+
+@lru_cache(maxsize=4096)  # the jumps that all networks share come by again and again
+def _rule(chain: str, text: str) -> Rule:
+    return Rule.parse(text, chain=chain)
 
 
 def _policy(text: str) -> Policy:

@@ -48,6 +48,17 @@ def settle(visitor: Visitor, channels: Channels, devices: Mapping[str, Sequence[
         before = flags
 
 
+def present(visitor: Visitor, channels: Channels) -> dict[str, list[int]]:
+    """The number of every device that is in each namespace right now."""
+    found = visitor.visit_all((namespace, devices_here) for namespace, _ in channels.values())
+    return {name: list(devices.values()) for name, devices in zip(channels, found, strict=True)}
+
+
+def devices_here() -> dict[str, int]:
+    """Name and number of every device in the calling thread's namespace."""
+    return {name: index for index, name in socket.if_nameindex()}
+
+
 def settle_here(channel: Channel, indexes: Sequence[int]) -> None:
     """The same for the namespace that the calling thread is in."""
     with _monitor() as monitor:

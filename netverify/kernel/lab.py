@@ -30,6 +30,7 @@ from netverify.kernel.netlink import Request
 from netverify.kernel.plan import Plan
 from netverify.kernel.probe import Prober
 from netverify.kernel.questions import Asked
+from netverify.kernel.resident import Resident
 from netverify.reachability.observed import ObservedMatrix
 from netverify.reachability.probe import Cell, Probe
 from netverify.topology.model import Endpoint, NetworkDriver, Topology
@@ -48,6 +49,7 @@ class Lab:
         self._stack = ExitStack()
         self._firewalls: dict[str, Firewall] = {}
         self._channels: dict[str, tuple[Namespace, Channel]] = {}
+        self._aliases: dict[str, str] = {}  # other names of namespaces, where `adopt` met one a second time
         self.relays: list[tuple[str, Relay]] = []  # (protocol, relay)
         self.asked: list[Asked] = []
         self.captures: list[Capture] = []
@@ -100,11 +102,21 @@ class Lab:
         self._channels[namespace.name] = (namespace, channel)
 
     def adopt(self, name: str, path: str) -> Namespace:
-        """Take in a namespace that somebody else made, by a path such as /proc/PID/ns/net."""
-        if name in self._channels:
+        """Take in a namespace that somebody else made, by a path such as /proc/PID/ns/net.
+
+        Where the path leads to a namespace of this lab, `name` becomes another name of it: were it held
+        twice, its drops would be counted twice.
+        """
+        if name in self._channels or name in self._aliases:
             raise InputError(f"there is a namespace {name!r} in this lab already")
         namespace = open_namespace(path, name)
+        for held, _channel in self._channels.values():
+            if held.inode == namespace.inode:
+                namespace.close()
+                self._aliases[name] = held.name
+                return held
         self._adopt(namespace, self.visitor.visit(namespace, Channel))
+        self.plan.adopt(namespace, self.visitor.visit(namespace, carrier.devices_here))
         return namespace
 
     def drop(self, name: str) -> None:
@@ -124,8 +136,8 @@ class Lab:
         return self._channels[self._owner(node)][0]
 
     def _owner(self, node: str) -> str:
-        if node in self._channels:
-            return node
+        if (known := self._aliases.get(node, node)) in self._channels:
+            return known
         owner = self.topology.namespace_of(node)
         if owner not in self._channels:
             raise InputError(f"no host or container {node!r} in {self.topology.name!r}")
@@ -153,6 +165,13 @@ class Lab:
             )
         return done.stdout + done.stderr
 
+    def resident(self, node: str, prefix: Sequence[str] = ()) -> Resident:
+        """An idle process inside a node's namespace, as a container has one. A context manager.
+
+        With the `prefix` ("unshare", "--net") it lives in a new namespace instead.
+        """
+        return Resident(self.visitor, self.namespace(node), prefix)
+
     def shell_command(self, node: str) -> str:
         """The command that opens a shell inside a node, for a person in another terminal."""
         namespace = self.namespace(node)
@@ -179,6 +198,13 @@ class Lab:
             phase.clear()
         devices = {name: list(known.values()) for name, known in self.plan.devices.items()}
         carrier.settle(self.visitor, self._channels, devices)
+
+    def settle(self) -> None:
+        """Wait until every device that has carrier can send, those too that a program inside has made.
+
+        After `run(node, "ip link set veth0 up")` and its like; `flush` does it by itself.
+        """
+        carrier.settle(self.visitor, self._channels, carrier.present(self.visitor, self._channels))
 
     def sysctl(self, node: str, key: str, value: str | int | None = None) -> str:
         """Read a node's sysctl, after setting it where a value is given."""

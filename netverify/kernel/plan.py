@@ -9,7 +9,7 @@ up, addresses, routes: each namespace for itself). The network drivers (`kernel/
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from netverify.errors import InputError
@@ -26,13 +26,18 @@ NEIGHBOUR_PATIENCE = 100  # milliseconds between two questions for a neighbour; 
 class Plan:
     """Requests for each namespace, in the order in which they must be sent."""
 
-    namespaces: Mapping[str, Namespace]
+    namespaces: dict[str, Namespace]
     versions: tuple[int, ...] = (4,)
     links: dict[str, list[Request]] = field(default_factory=lambda: defaultdict(list))
     stacked: dict[str, list[Request]] = field(default_factory=lambda: defaultdict(list))
     settings: dict[str, list[Request]] = field(default_factory=lambda: defaultdict(list))
     devices: dict[str, dict[str, int]] = field(default_factory=dict)
     _spare: int = 0
+
+    def adopt(self, namespace: Namespace, devices: dict[str, int]) -> None:
+        """Plan for a namespace that somebody else made, and which has `devices` (by name) already."""
+        self.namespaces[namespace.name] = namespace
+        self.devices[namespace.name] = devices
 
     def new_device(self, node: str, device: str) -> int:
         """Number a device that is about to be made in `node`."""

@@ -136,7 +136,7 @@ class Interface:
         check_device(subject, "device", self.device)
         check_tuple(subject, "address", self.addresses, INTERFACE_ADDRESSES)
         for number, address in enumerate(self.addresses):
-            check_address(subject, ("address", number), address.ip)
+            check_address(subject, ("address", number), address)
             check_usable(subject, ("address", number), address.ip, address.network)
         check_distinct(subject, "address", tuple(address.ip for address in self.addresses))
         if self.segment is not None:

@@ -26,6 +26,7 @@ _PLAIN_TAGS: Final = frozenset(
     for name in ("str", "int", "float", "bool", "null", "timestamp", "merge", "value", "map", "seq")
 )
 _NULL: Final = "tag:yaml.org,2002:null"
+_KEYS_THEMSELVES: Final = ("name", "device", "node")  # fields that a file has as keys, not below them
 _LINE_END: Final = re.compile("\r\n|[\n\r\x85\u2028\u2029]")  # as PyYAML counts them
 _NUMBER: Final = re.compile(r"[0-9]{1,9}")
 
@@ -74,7 +75,7 @@ class Document:
         except yaml.reader.ReaderError as error:
             at = self._position(error.position)
             self.fail_at(
-                at, (), f"it is no YAML: there is U+{ord(error.character):04X} in it", "printable text"
+                at, (), f"it is no YAML: there is U+{ord(self.text[error.position]):04X} in it", "printable text"
             )
         except (ValueError, OverflowError) as error:
             # PyYAML's scanner lets these out of numbers in directives and of escapes such as "\UFFFFFFFF".
@@ -93,7 +94,10 @@ class Document:
 
     def locate(self, path: tuple[Step, ...], error: TopologyError) -> NoReturn:
         """Raise TopologyFileError for an error of the model in the part that `path` leads to."""
-        self.fail((*path, *error.path), error.problem, error.expected)
+        below = error.path
+        if below and below[-1] in _KEYS_THEMSELVES and (*path, *below) not in self._marks:
+            below = below[:-1]
+        self.fail((*path, *below), error.problem, error.expected)
 
     def register(self, path: tuple[Step, ...], mark: yaml.Mark | None) -> None:
         """Remember where the value at `path` stands; count it."""

@@ -23,6 +23,7 @@ from netverify.topology.model import (
 )
 
 _WIDTH: Final = 110
+_FITS: Final = 95  # characters of a mapping or list that stands on one line, its indent left out
 
 
 def dump(topology: Topology) -> str:
@@ -38,14 +39,12 @@ def dump(topology: Topology) -> str:
         "cables": [_cable(cable) for cable in topology.cables],
         "notes": dict(topology.notes),
     }
-    return yaml.dump(
-        {key: value for key, value in parts.items() if value},
-        Dumper=_Dumper,
-        sort_keys=False,
-        default_flow_style=None,
-        allow_unicode=True,
-        width=_WIDTH,
-    )
+    document = _represent({key: value for key, value in parts.items() if value})
+    for key, section in document.value:
+        for entry in _children(section):
+            for part in _children(entry) if key.value == "cables" else [entry]:
+                _compact(part)
+    return yaml.serialize(document, Dumper=yaml.SafeDumper, allow_unicode=True, width=_WIDTH)
 
 
 def _host(host: Host) -> dict[str, Any]:
@@ -161,16 +160,32 @@ _FLAGS: Final = {
 }
 
 
-class _Dumper(yaml.SafeDumper):
-    """Texts of several lines as blocks; no anchors."""
+def _represent(value: object) -> yaml.Node:
+    """A value as a YAML node: texts of several lines as blocks, the rest as it comes, in block style."""
+    if isinstance(value, dict):
+        pairs = [(_represent(key), _represent(member)) for key, member in value.items()]
+        return yaml.MappingNode("tag:yaml.org,2002:map", pairs, flow_style=False)
+    if isinstance(value, list):
+        return yaml.SequenceNode("tag:yaml.org,2002:seq", list(map(_represent, value)), flow_style=False)
+    if isinstance(value, str):
+        return yaml.ScalarNode("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None)
+    kind, text = ("bool", "true" if value else "false") if isinstance(value, bool) else ("int", str(value))
+    return yaml.ScalarNode(f"tag:yaml.org,2002:{kind}", text)
 
-    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002 - the same list twice is written twice
-        return True
+
+def _compact(node: yaml.Node) -> int:
+    """Put what fits on a line into flow style; return about how long the node is."""
+    if isinstance(node, yaml.ScalarNode):
+        return _WIDTH if "\n" in node.value else len(node.value) + 4  # quotes and separators
+    length = 2 + sum(map(_compact, _children(node)))
+    if isinstance(node, yaml.MappingNode):
+        length += sum(len(key.value) + 2 for key, _ in node.value)
+    if isinstance(node, yaml.CollectionNode):
+        node.flow_style = length <= _FITS
+    return min(length, _WIDTH)
 
 
-def _represent_text(dumper: _Dumper, text: str) -> yaml.Node:
-    style = "|" if "\n" in text else None
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style)
-
-
-_Dumper.add_representer(str, _represent_text)
+def _children(node: yaml.Node) -> list[yaml.Node]:
+    if isinstance(node, yaml.MappingNode):
+        return [value for _, value in node.value]
+    return list(node.value) if isinstance(node, yaml.SequenceNode) else []

@@ -100,6 +100,8 @@ def load(path: str | os.PathLike[str]) -> Topology:
 def loads(text: str, file: str = "<text>") -> Topology:
     """Read the text of a topology file; `file` is its name in errors. Raises TopologyFileError."""
     root = Document(text, file).root()
+    if root.is_empty:
+        root.fail("it is empty", "keys such as name, hosts, networks, containers")
     if not root.is_mapping:
         root.fail("there is no mapping", "keys such as name, hosts, networks, containers")
     values = dict(root.known_items(_TOPOLOGY, "keys such as name and hosts"))

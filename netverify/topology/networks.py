@@ -150,7 +150,9 @@ class Network:
                     subject, (key,), f"driver {self.driver.value} has no such option", "it on bridges only"
                 )
         if self.mode is not None:
-            check_choice(subject, "mode", self.mode, MODES.get(self.driver, ()) or ("no mode",))
+            if self.driver not in MODES:
+                raise TopologyError(subject, ("mode",), f"driver {self.driver.value} has no modes", "no mode")
+            check_choice(subject, "mode", self.mode, MODES[self.driver])
         if (self.vni is not None) != (self.driver is NetworkDriver.OVERLAY):
             raise TopologyError(
                 subject,

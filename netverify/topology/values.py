@@ -166,12 +166,13 @@ def check_usable(subject: str, path: tuple[Step, ...], address: Address, subnet:
         )
 
 
-def check_address(subject: str, path: tuple[Step, ...], address: Address) -> None:
+def check_address(subject: str, path: tuple[Step, ...], address: Address | InterfaceAddress) -> None:
     """An address that a packet may come from: no multicast, no 0.0.0.0 or ::, no zone such as %eth0."""
-    if address.is_multicast or address.is_unspecified:
-        raise TopologyError(subject, path, f"{address} belongs to no device", "a unicast address")
     if isinstance(address, IPv6Address) and address.scope_id is not None:
         raise TopologyError(subject, path, f"{address} has a zone", "the address without %ZONE")
+    alone = address.ip if isinstance(address, INTERFACE_ADDRESSES) else address
+    if alone.is_multicast or alone.is_unspecified:
+        raise TopologyError(subject, path, f"{address} belongs to no device", "a unicast address")
 
 
 def reserved_as(address: Address, subnet: Subnet) -> str | None:

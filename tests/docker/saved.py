@@ -20,9 +20,7 @@ def saved(name: str) -> dict[str, Ruleset]:
     """The rulesets of a golden file by title. Their titles name the family: "started ipv6"."""
     sections = re.split(r"^# (.*)\n", (GOLDEN / f"{name}.rules").read_text(), flags=re.MULTILINE)
     pairs = zip(sections[1::2], sections[2::2], strict=True)
-    return {
-        title: Ruleset.parse(text, family="ipv6" if "ipv6" in title else "ipv4") for title, text in pairs
-    }
+    return {title: Ruleset.parse(text, family="ipv6" if "ipv6" in title else "ipv4") for title, text in pairs}
 
 
 def chains(ruleset: Ruleset) -> dict[tuple[str, str], list[str]]:
