@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from netverify import docker
 from netverify.docker.from_topology import docker_host
-from netverify.kernel import sysctls
+from netverify.kernel import netlink, sysctls
 from netverify.kernel.engine import Relay
+from netverify.topology.model import NetworkDriver
 
 if TYPE_CHECKING:
     from netverify.kernel.lab import Lab
@@ -26,6 +27,8 @@ def start_docker(lab: Lab, host: str) -> None:
     settings |= docker.sysctls(engine)
     wanted = [item for item in settings.items() if 6 in lab.plan.versions or "ipv6" not in item[0]]
     lab.visit(host, lambda: sysctls.write_all(wanted))
+    if not engine.userland_proxy:
+        _hairpin(lab, host)
     ipv4, ipv6 = docker.rules(engine)
     for version, rules in ((4, ipv4), (6, ipv6)):
         if rules.tables and version in lab.plan.versions:
@@ -37,3 +40,18 @@ def start_docker(lab: Lab, host: str) -> None:
         address = None if listener.address.is_unspecified else listener.address
         relay = Relay(lab.namespace(host), address, listener.port, upstream, port, listener.address.version)
         lab.relays.append((listener.protocol, relay))
+
+
+def _hairpin(lab: Lab, host: str) -> None:
+    """Without the proxy a container reaches its own published port through its own bridge port.
+
+    Source: moby libnetwork/drivers/bridge/bridge.go, setHairpinMode.
+    """
+    ports = [
+        lab.plan.device(host, endpoint.host_device)
+        for network in lab.topology.networks_on(host)
+        if network.driver is NetworkDriver.BRIDGE
+        for _container, endpoint in lab.topology.endpoints_on(network.name)
+        if endpoint.host_device is not None
+    ]
+    lab.netlink(host, [netlink.set_hairpin(port) for port in ports])

@@ -176,6 +176,16 @@ def set_link(
     return _request(_link(index, attributes, up=up), RTM_NEWLINK, 0, f"change device {index}")
 
 
+def set_hairpin(index: int) -> Request:
+    """Let a bridge send frames back out of the port that they came in by (bridge(8), hairpin on)."""
+    slave: Attributes = [
+        ("IFLA_INFO_SLAVE_KIND", "bridge"),
+        ("IFLA_INFO_SLAVE_DATA", {"attrs": [("IFLA_BRPORT_MODE", 1)]}),
+    ]
+    message = _link(index, [("IFLA_LINKINFO", {"attrs": slave})], up=None)
+    return _request(message, RTM_NEWLINK, 0, f"turn on hairpin of port {index}")
+
+
 def add_address(index: int, address: IPv4Interface | IPv6Interface) -> Request:
     """Give a device an address, without the second that duplicate address detection would take."""
     return _address(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, index, address, "add")

@@ -210,6 +210,9 @@ class _Question:
         for name in (pair.source.namespace.name, pair.target.owner or "", first.receiver or ""):
             if broken := self.engine.broken.get(name) or unheard.get(name):
                 return replace(cell, outcome=Outcome.ERROR, detail=broken)
+        if first.replied and first.outcome is not None:
+            story = f"both answered and refused: {first.detail}"
+            return replace(cell, outcome=Outcome.ERROR, detail=story)
         if number in self.verdicts:
             outcome, detail = self.verdicts[number]
             return replace(cell, outcome=outcome, detail=detail)

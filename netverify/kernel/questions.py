@@ -115,8 +115,16 @@ def _with_rules(matrix: ReachabilityMatrix, other: ReachabilityMatrix) -> Reacha
         pair = (difference.source, difference.target)
         if pair in cells:
             again = explain(lab, asked.probe, *pair, asked.listeners)
-            cells[pair] = replace(cells[pair], rules=again.rules)
+            cells[pair] = _told(cells[pair], again)
     return ObservedMatrix.of(asked.probe, cells.values(), rows=matrix.rows, columns=matrix.columns)
+
+
+def _told(first: Cell, again: Cell) -> Cell:
+    """A cell with the rules that moved when it was asked again; and with that answer, where it differs."""
+    if (first.outcome, first.replied) == (again.outcome, again.replied):
+        return replace(first, rules=again.rules)
+    now = f"asked again: {again.outcome.value}{'' if again.replied else ', unanswered'}"
+    return replace(first, rules=again.rules, detail="; ".join(filter(None, (first.detail, now))))
 
 
 def target(lab: Lab, text: str, probe: Probe) -> Target:

@@ -23,8 +23,10 @@ from netverify.topology.values import (
     check_mac,
     check_name,
     check_range,
+    check_subnets,
     check_tuple,
     check_usable,
+    check_zone,
 )
 
 ROUTE_KINDS: Final = ("unicast", "blackhole", "unreachable", "prohibit")
@@ -51,6 +53,7 @@ class Route:
         subject = f"route to {self.destination}"
         if type(self.destination) not in SUBNETS:
             raise TopologyError(subject, (), "its destination is no subnet", "an IPv4Network or IPv6Network")
+        check_zone(subject, (), self.destination.network_address)
         check_choice(subject, "kind", self.kind, ROUTE_KINDS)
         if self.device is not None:
             check_device(subject, "dev", self.device)
@@ -163,7 +166,7 @@ class Segment:
     def __post_init__(self) -> None:
         subject = f"segment {quoted(self.name)}"
         check_name(subject, "name", self.name)
-        check_tuple(subject, "subnet", self.subnets, SUBNETS)
+        check_subnets(subject, self.subnets)
         check_distinct(subject, "subnet", self.subnets)
 
 
@@ -204,7 +207,7 @@ def _address(subject: str, text: str) -> Address:
         return ip_address(text)
     except ValueError:
         raise TopologyError(
-            subject, (), f"{quoted(text)} is no address", "such as 10.1.1.1 or fd00::1"
+            subject, (), f"{quoted(text)} is no address", "an address such as 10.1.1.1 or fd00::1"
         ) from None
 
 
@@ -213,5 +216,8 @@ def _subnet(subject: str, text: str) -> Subnet:
         return ip_network(text)
     except ValueError as error:
         raise TopologyError(
-            subject, (), f"{quoted(text)} is no subnet ({error})", "such as 10.1.0.0/24, fd00::/64 or default"
+            subject,
+            (),
+            f"{quoted(text)} is no subnet ({error})",
+            "a subnet such as 10.1.0.0/24 or fd00::/64, or default",
         ) from None

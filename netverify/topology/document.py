@@ -73,10 +73,9 @@ class Document:
             problem = ", ".join(filter(None, (error.context, error.problem)))
             self.fail_at(at, (), f"it is no YAML: {problem}", "")
         except yaml.reader.ReaderError as error:
+            found = f"U+{ord(self.text[error.position]):04X}"
             at = self._position(error.position)
-            self.fail_at(
-                at, (), f"it is no YAML: there is U+{ord(self.text[error.position]):04X} in it", "printable text"
-            )
+            self.fail_at(at, (), f"it is no YAML: there is {found} in it", "printable text")
         except (ValueError, OverflowError) as error:
             # PyYAML's scanner lets these out of numbers in directives and of escapes such as "\UFFFFFFFF".
             at = (composer.line + 1, composer.column + 1) if composer else (1, 1)
@@ -97,6 +96,8 @@ class Document:
         below = error.path
         if below and below[-1] in _KEYS_THEMSELVES and (*path, *below) not in self._marks:
             below = below[:-1]
+        if below and isinstance(below[-1], int) and (*path, *below) not in self._marks:
+            below = below[:-1]  # one value that stands for a list of it
         self.fail((*path, *below), error.problem, error.expected)
 
     def register(self, path: tuple[Step, ...], mark: yaml.Mark | None) -> None:

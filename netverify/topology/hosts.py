@@ -52,7 +52,10 @@ class DockerDaemon:
     def __post_init__(self) -> None:
         if not _VERSION.fullmatch(self.version):
             raise TopologyError(
-                "docker", ("version",), f"{quoted(self.version)} is no version", "such as 24.0 or 28.5.1"
+                "docker",
+                ("version",),
+                f"{quoted(self.version)} is no version",
+                "a version such as 24.0 or 28.5.1",
             )
         check_choice("docker", "forward_policy", self.forward_policy, POLICIES)
 

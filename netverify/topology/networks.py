@@ -14,7 +14,6 @@ from netverify.topology.values import (
     ADDRESSES,
     MTU_LEAST,
     MTU_MOST,
-    SUBNETS,
     Address,
     InterfaceAddress,
     Subnet,
@@ -24,6 +23,7 @@ from netverify.topology.values import (
     check_distinct,
     check_name,
     check_range,
+    check_subnets,
     check_tuple,
     check_usable,
 )
@@ -104,7 +104,7 @@ class Network:
             )
 
     def _check_addresses(self, subject: str) -> None:
-        check_tuple(subject, "subnet", self.subnets, SUBNETS)
+        check_subnets(subject, self.subnets)
         check_tuple(subject, "gateway", self.gateways, ADDRESSES)
         if not self.subnets:
             raise TopologyError(subject, ("subnet",), "it is missing", "a subnet such as 172.18.0.0/16")
@@ -153,12 +153,14 @@ class Network:
             if self.driver not in MODES:
                 raise TopologyError(subject, ("mode",), f"driver {self.driver.value} has no modes", "no mode")
             check_choice(subject, "mode", self.mode, MODES[self.driver])
-        if (self.vni is not None) != (self.driver is NetworkDriver.OVERLAY):
+        overlay = self.driver is NetworkDriver.OVERLAY
+        if overlay and self.vni is None:
             raise TopologyError(
-                subject,
-                ("vni",),
-                f"driver {self.driver.value} and vni {self.vni} do not go together",
-                "a VXLAN network identifier for an overlay, and only there",
+                subject, ("vni",), "it is missing", "the VXLAN network identifier of the overlay"
+            )
+        if self.vni is not None and not overlay:
+            raise TopologyError(
+                subject, ("vni",), f"driver {self.driver.value} has none", "it on overlays only"
             )
 
     @property

@@ -146,6 +146,19 @@ def check_tuple(subject: str, key: str, values: object, kinds: tuple[type, ...])
             )
 
 
+def check_subnets(subject: str, subnets: tuple[Subnet, ...]) -> None:
+    """A tuple of subnets, none of them with a zone."""
+    check_tuple(subject, "subnet", subnets, SUBNETS)
+    for number, subnet in enumerate(subnets):
+        check_zone(subject, ("subnet", number), subnet.network_address)
+
+
+def check_zone(subject: str, path: tuple[Step, ...], address: Address) -> None:
+    """No zone such as %eth0: what a zone means depends on the namespace that one asks in."""
+    if isinstance(address, IPv6Address) and address.scope_id is not None:
+        raise TopologyError(subject, path, f"{address} has a zone", "the address without %ZONE")
+
+
 def check_distinct(subject: str, key: str, values: tuple[object, ...]) -> None:
     """No value twice."""
     seen: set[object] = set()
@@ -168,8 +181,7 @@ def check_usable(subject: str, path: tuple[Step, ...], address: Address, subnet:
 
 def check_address(subject: str, path: tuple[Step, ...], address: Address | InterfaceAddress) -> None:
     """An address that a packet may come from: no multicast, no 0.0.0.0 or ::, no zone such as %eth0."""
-    if isinstance(address, IPv6Address) and address.scope_id is not None:
-        raise TopologyError(subject, path, f"{address} has a zone", "the address without %ZONE")
+    check_zone(subject, path, address)
     alone = address.ip if isinstance(address, INTERFACE_ADDRESSES) else address
     if alone.is_multicast or alone.is_unspecified:
         raise TopologyError(subject, path, f"{address} belongs to no device", "a unicast address")

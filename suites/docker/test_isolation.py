@@ -1,4 +1,4 @@
-"""Docker's classic isolation: docker0 and three bridges, STAGE-1 and STAGE-2 (seed document 001, section 5)."""
+"""Docker's classic isolation: docker0, three bridges, STAGE-1 and STAGE-2 (seed document 001, section 5)."""
 
 from __future__ import annotations
 
@@ -71,13 +71,11 @@ def test_two_networks(lab: Lab, documented: Documented) -> None:
 @pytest.mark.parametrize("source", ["17", "18", "19", "21"])
 @pytest.mark.parametrize("target", ["17", "18", "19", "21"])
 def test_which_rules_decide(lab: Lab, documented: Documented, source: str, target: str) -> None:
-    """STAGE-1 sends what leaves a bridge to STAGE-2, which drops what would enter another one (section 5.2)."""
+    """STAGE-1 sends what leaves a bridge to STAGE-2, which drops what would enter another (section 5.2)."""
     lab.up(documented("docker-three-bridges"))
     cell = lab.explain(icmp(), f"c{source}a", f"c{target}b")
     moved = {line.rpartition(" [")[0].partition(": -A ")[2] for line in cell.rules}
-    stage1 = (
-        f"DOCKER-ISOLATION-STAGE-1 -i {BRIDGE[source]} ! -o {BRIDGE[source]} -j DOCKER-ISOLATION-STAGE-2"
-    )
+    stage1 = f"DOCKER-ISOLATION-STAGE-1 -i {BRIDGE[source]} ! -o {BRIDGE[source]} -j DOCKER-ISOLATION-STAGE-2"
     stage2 = f"DOCKER-ISOLATION-STAGE-2 -o {BRIDGE[target]} -j DROP"
     if source == target:
         # br_netfilter shows the bridged packet to FORWARD, where neither stage holds it up.
@@ -178,7 +176,9 @@ def test_swapping_neighbouring_rules_changes_something_or_commutes(classic: Lab)
     for table in rules.tables:
         for chain in table.chains:
             for number in range(1, len(chain.rules)):
-                firewall.restore(rules.with_rules_swapped(table.name, chain.name, number, number + 1).render())
+                firewall.restore(
+                    rules.with_rules_swapped(table.name, chain.name, number, number + 1).render()
+                )
                 if facts(seen(classic)) != before:
                     later = chain.rule(number + 1)
                     ordered.add((chain.name, f"-j {later.target.name if later.target else ''}"))

@@ -49,7 +49,7 @@ def test_one_rule_lets_requests_through_and_no_answer(four: Lab, probe: Probe) -
 
 
 def test_docker_user_is_the_supported_way(four: Lab) -> None:
-    """DOCKER-USER comes first and is the operator's own: two rules there do the same (Docker's documentation)."""
+    """DOCKER-USER comes first and is the operator's own: two rules there do the same."""
     before = four.reachability(tcp(80), PARTIES)
     four.firewall("host").run(f"-I DOCKER-USER -i {BR19} -o {BR18} -j ACCEPT")
     four.firewall("host").run(f"-I DOCKER-USER -i {BR18} -o {BR19} -j ACCEPT")

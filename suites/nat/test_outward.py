@@ -1,0 +1,277 @@
+"""From a namespace to the outside world: forwarding, MASQUERADE, SNAT (seed document 002, sections "ns与外网互通"
+and "MASQUERADE IP伪装(NAT)").
+
+ns02 (192.168.88.12) stands on br01 of a host whose egress card is eth0 (172.22.36.202). The server on the
+internet stands for the document's 114.114.114.114; it can answer the host's LAN and knows no private subnet.
+Sniffers stand where the document put tcpdump: on the bridge, on the egress card, and at the server as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from ipaddress import ip_address, ip_interface, ip_network
+
+import pytest
+
+from netverify.kernel import netlink
+from netverify.kernel.lab import Lab
+from netverify.reachability.flow import Leg
+from netverify.reachability.matrix import matrix
+from netverify.reachability.probe import Outcome, Probe, icmp, tcp, udp
+from netverify.topology.model import Route, Topology
+
+NS02, EGRESS, SERVER = "192.168.88.12", "172.22.36.202", "203.0.113.114"
+POINTS = [("host", "br01"), ("host", "eth0"), ("internet", "eth0")]
+MASQUERADE = "-t nat -A POSTROUTING -s 192.168.88.0/24 -j MASQUERADE"
+TRANSLATIONS = {
+    "MASQUERADE": MASQUERADE,
+    "MASQUERADE on the egress card alone": "-t nat -A POSTROUTING -s 192.168.88.0/24 -o eth0 -j MASQUERADE",
+    "SNAT": f"-t nat -A POSTROUTING -s 192.168.88.0/24 -o eth0 -j SNAT --to-source {EGRESS}",
+}
+PROBES = [icmp(), udp(53), tcp(80)]
+
+
+@pytest.fixture
+def outward(lab: Lab, documented: Callable[[str], Topology]) -> Lab:
+    """The document's bridge with two namespaces, its host forwarding, without a rule."""
+    return lab.up(documented("nat-outward"))
+
+
+def addresses(lab: Lab, probe: Probe, leg: Leg) -> list[tuple[str, str, str]]:
+    """Ask `probe` from ns02 to the server; (point, source, destination) of one leg, without ports."""
+    with lab.nat_view(POINTS, conntrack=["host"]) as view:
+        lab.ask(probe, "ns02", "internet")
+    return [(s.point, str(s.source.host), str(s.destination.host)) for s in view.flow(lab.flow).leg(leg)]
+
+
+@pytest.mark.parametrize("probe", PROBES, ids=str)
+def test_without_forwarding_nothing_leaves_the_egress_card(outward: Lab, probe: Probe) -> None:
+    """br01 shows the request and eth0 shows nothing: ip_forward is off (section "ns与外网互通").
+
+    The kernel counts the packet as not addressed to this host. The host's own request, which needs no
+    forwarding, passes the same two sniffers' eth0 and shows that they were awake.
+    """
+    outward.sysctl("host", "net.ipv4.conf.all.forwarding", 0)
+    with outward.capture("host", "br01", "ip") as bridge, outward.capture("host", "eth0", "ip") as egress:
+        cell = outward.ask(probe, "ns02", "internet")
+        outward.ask(probe, "host", "internet")
+    assert cell.outcome is Outcome.FILTERED
+    assert cell.detail == "dropped by host: not addressed to this host, which does not forward"
+    assert {frame.decoded["IP"].src for frame in bridge.frames} == {NS02}
+    assert {frame.decoded["IP"].src for frame in egress.frames} == {EGRESS, SERVER}
+
+
+def test_the_hosts_own_addresses_need_neither_forwarding_nor_nat(outward: Lab) -> None:
+    """ns02 reaches the host on each of its addresses with forwarding off and no rule at all.
+
+    Section "MASQUERADE IP伪装(NAT)" says that MASQUERADE is what lets a namespace reach the host. It is not:
+    a packet to any address of the host is delivered there (INPUT), and is not forwarded. What MASQUERADE
+    gives is the way back from beyond the host.
+    """
+    outward.sysctl("host", "net.ipv4.conf.all.forwarding", 0)
+    targets = ["host", "host@192.168.88.1", "gateway", "internet"]
+    assert outward.reachability(icmp(), sources=["ns01", "ns02"], targets=targets) == matrix("""
+                host  host@192.168.88.1  gateway  internet
+        ns01     .           .              F         F
+        ns02     .           .              F         F
+    """)
+
+
+@pytest.mark.parametrize("probe", PROBES, ids=str)
+def test_forwarding_alone_leaks_the_private_source(outward: Lab, probe: Probe) -> None:
+    """With forwarding on, eth0 sends the request with ns02's own address, and no reply comes back.
+
+    The document reads this off tcpdump (section "ns与外网互通").
+    """
+    outward.sysctl("host", "net.ipv4.conf.all.forwarding", 0)
+    outward.sysctl("host", "net.ipv4.conf.all.forwarding", 1)  # the document's command
+    with outward.nat_view(POINTS) as view:
+        seen = outward.reachability(probe, sources=["ns02"], targets=["internet"])
+    assert seen == matrix("""
+                internet
+        ns02       >
+    """)
+    cell = seen.cell("ns02", "internet")
+    assert (cell.receiver, (cell.seen_source or "").partition(":")[0]) == ("internet", NS02)
+    assert not view.flow(outward.flow).leg(Leg.REPLY)
+
+
+def test_the_request_loses_one_hop_at_the_host(outward: Lab) -> None:
+    """TTL 64 on br01 and 63 on eth0, as in the document's two captures: the host routed it."""
+    with outward.capture("host", "br01", "icmp") as bridge, outward.capture("host", "eth0", "icmp") as egress:
+        outward.ask(icmp(), "ns02", "internet")
+    assert {frame.decoded["IP"].ttl for frame in bridge.frames} == {64}
+    assert {frame.decoded["IP"].ttl for frame in egress.frames} == {63}
+
+
+def test_a_route_back_serves_as_well_as_nat(outward: Lab) -> None:
+    """A reply to a private address is not lost because the address is private, but for want of a route.
+
+    Section "ns与外网互通" says that replies to private addresses are thrown away. On the internet they are,
+    since nobody there has a route for them; with routes back, the same request is answered, and the server
+    sees who asked.
+    """
+    private = "192.168.88.0/24"
+    outward.plan.route("internet", Route.parse(f"{private} via 203.0.113.1"))
+    outward.plan.route("gateway", Route.parse(f"{private} via {EGRESS}"))
+    outward.flush()
+    cell = outward.ask(icmp(), "ns02", "internet")
+    assert (cell.seen_source, cell.replied) == (NS02, True)
+
+
+@pytest.mark.parametrize("probe", PROBES, ids=str)
+@pytest.mark.parametrize("rule", TRANSLATIONS.values(), ids=TRANSLATIONS)
+def test_the_source_becomes_the_egress_address(outward: Lab, rule: str, probe: Probe) -> None:
+    """With MASQUERADE or SNAT the bridge still shows ns02, the egress card and the server show the host.
+
+    Replies are translated back: the bridge shows them on their way to ns02. These are the document's last two
+    captures (section "ns与外网互通"), and its rule with `-o eth0` (section "MASQUERADE IP伪装(NAT)").
+    """
+    outward.firewall("host").run(rule)
+    with outward.nat_view(POINTS, conntrack=["host"]) as view:
+        cell = outward.ask(probe, "ns02", "internet")
+    flow = view.flow(outward.flow)
+    request = [(s.point, str(s.source.host), str(s.destination.host)) for s in flow.leg(Leg.REQUEST)]
+    reply = [(s.point, str(s.source.host), str(s.destination.host)) for s in flow.leg(Leg.REPLY)]
+
+    assert cell.replied
+    assert request == [
+        ("host br01", NS02, SERVER),
+        ("host eth0", EGRESS, SERVER),
+        ("internet eth0", EGRESS, SERVER),
+    ]
+    assert reply == [
+        ("internet eth0", SERVER, EGRESS),
+        ("host eth0", SERVER, EGRESS),
+        ("host br01", SERVER, NS02),
+    ]
+    (tracked,) = flow.connections
+    assert (str(tracked.entry.original.source.host), str(tracked.entry.reply.destination.host)) == (
+        NS02,
+        EGRESS,
+    )
+    assert tracked.entry.source_nat
+    assert not tracked.entry.destination_nat
+
+
+def test_everybody_gets_out_and_nobody_gets_in(outward: Lab) -> None:
+    """MASQUERADE opens the way out for the whole subnet; from outside there is still no route to it."""
+    outward.firewall("host").run(MASQUERADE)
+    everybody = ["ns01", "ns02", "host", "gateway", "internet"]
+    assert outward.reachability(tcp(80), everybody) == matrix("""
+                  ns01  ns02  host  gateway  internet
+        ns01       .     .     .       .        .
+        ns02       .     .     .       .        .
+        host       .     .     .       .        .
+        gateway    U     U     .       .        .
+        internet   U     U     .       .        .
+    """)
+
+
+def test_flows_that_look_alike_outside_stay_apart(outward: Lab) -> None:
+    """ns01 and ns02 ping the server with the same ICMP identifier; each gets its own reply.
+
+    Behind one egress address the two would be one flow, so the kernel gives the second another identifier,
+    and gives it back in the reply (RFC 5508, REQ-1; section "ns与外网互通" shows one namespace only).
+    """
+    outward.firewall("host").run(MASQUERADE)
+    with outward.nat_view(POINTS, conntrack=["host"]) as view:
+        seen = outward.reachability(icmp(), sources=["ns01", "ns02"], targets=["internet"])
+    assert seen == matrix("""
+                internet
+        ns01       .
+        ns02       .
+    """)
+    flow = view.flow(outward.flow)
+    inside = {s.identifier for s in flow.at("host br01", Leg.REQUEST) + flow.at("host br01", Leg.REPLY)}
+    outside = {s.identifier for s in flow.at("internet eth0", Leg.REQUEST)}
+    assert (len(inside), len(outside)) == (1, 2)
+    assert inside < outside
+    assert [str(s.destination) for s in flow.at("host br01", Leg.REPLY)] == ["192.168.88.11", NS02]
+
+
+def test_the_rule_is_asked_once_for_a_connection(outward: Lab) -> None:
+    """Of a whole TCP connection the nat table sees the first packet; conntrack translates the others.
+
+    Section "ns与外网互通" says that MASQUERADE checks its address for every packet that matches. It does so for
+    every *connection* (iptables(8), table nat).
+    """
+    firewall = outward.firewall("host")
+    firewall.run(MASQUERADE)
+    with outward.capture("host", "eth0", f"tcp and src host {EGRESS}") as egress:
+        assert outward.ask(tcp(80), "ns02", "internet").replied
+    (rule,) = firewall.rules().chain("nat", "POSTROUTING").rules
+    assert len(egress.frames) > 2
+    assert rule.counters is not None
+    assert rule.counters.packets == 1
+
+
+@pytest.mark.parametrize(
+    ("rule", "source", "symbol"),
+    [
+        pytest.param(TRANSLATIONS["MASQUERADE"], "172.22.36.203", ".", id="MASQUERADE"),
+        pytest.param(TRANSLATIONS["SNAT"], EGRESS, ">", id="SNAT"),
+    ],
+)
+def test_masquerade_follows_an_address_change(outward: Lab, rule: str, source: str, symbol: str) -> None:
+    """The egress card gets another address: MASQUERADE uses it, SNAT goes on with the old one.
+
+    That is the document's difference between the two, static and dynamic addresses (section "ns与外网互通").
+    The old address is nobody's now, so no reply to it finds its way.
+    """
+    outward.firewall("host").run(rule)
+    renumber(outward)
+    seen = outward.reachability(icmp(), sources=["ns02"], targets=["internet"])
+    assert seen.cell("ns02", "internet").seen_source == source
+    assert seen.symbol("ns02", "internet") == symbol
+
+
+def test_snat_to_a_lost_address_works_until_it_is_forgotten(outward: Lab) -> None:
+    """Where the router still remembers whose the old address was, SNAT seems to survive the change.
+
+    The router's neighbour table sends the reply to the host's MAC address, and the host translates before it
+    asks whether the address is its own. When the entry is gone, so is the way back (the document's word
+    "static", section "ns与外网互通").
+    """
+    outward.firewall("host").run(TRANSLATIONS["SNAT"])
+    assert outward.ask(icmp(), "ns02", "internet").replied  # the router learns 172.22.36.202
+    renumber(outward)
+    assert outward.ask(icmp(), "ns02", "internet").replied
+    outward.run("gateway", "ip neighbour flush dev eth0")
+    cell = outward.ask(icmp(), "ns02", "internet")
+    assert (cell.outcome, cell.seen_source, cell.replied) == (Outcome.DELIVERED, EGRESS, False)
+
+
+@pytest.mark.needs("br_netfilter")
+@pytest.mark.parametrize(
+    ("bridge_netfilter", "rule", "seen"),
+    [
+        pytest.param(0, "MASQUERADE", NS02, id="br_netfilter off"),
+        pytest.param(1, "MASQUERADE", "192.168.88.1", id="br_netfilter on"),
+        pytest.param(1, "MASQUERADE on the egress card alone", NS02, id="br_netfilter on, -o eth0"),
+    ],
+)
+def test_masquerade_on_the_bridge_itself(outward: Lab, bridge_netfilter: int, rule: str, seen: str) -> None:
+    """The document's rule without `-o` also translates between two namespaces, where br_netfilter is on.
+
+    Frames from port to port then pass POSTROUTING, and ns01 takes ns02 for the host. Whether the document's
+    rule (section "ns与外网互通") is harmless depends on that setting, which Docker turns on; naming the egress
+    card, as section "MASQUERADE IP伪装(NAT)" does, or excluding the bridge, as Docker does, is right with both.
+    """
+    outward.sysctl("host", "net.bridge.bridge-nf-call-iptables", bridge_netfilter)
+    outward.firewall("host").run(TRANSLATIONS[rule])
+    cell = outward.ask(icmp(), "ns02", "ns01")
+    assert (cell.seen_source, cell.replied) == (seen, True)
+
+
+def renumber(lab: Lab) -> None:
+    """Give the egress card 172.22.36.203 in place of its address; the routes that hung on it are set anew."""
+    eth0 = lab.plan.device("host", "eth0")
+    lab.netlink(
+        "host",
+        [
+            netlink.delete_address(eth0, ip_interface(f"{EGRESS}/24")),
+            netlink.add_address(eth0, ip_interface("172.22.36.203/24")),
+            netlink.add_route(ip_network("0.0.0.0/0"), via=ip_address("172.22.36.1")),
+        ],
+    )
