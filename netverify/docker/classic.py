@@ -32,7 +32,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from netverify.docker.binding import Binding
 from netverify.docker.config import BridgeNetwork, DockerHost
 from netverify.docker.step import Action, Step, jump_on_top
-from netverify.docker.version import INTERNAL_IPV6_BY_BRIDGE, USER_CHAIN_IPV6
+from netverify.docker.version import HAIRPIN_RULE_REMOVED, INTERNAL_IPV6_BY_BRIDGE, USER_CHAIN_IPV6
 from netverify.ruleset import Family
 
 DOCKER = "DOCKER"
@@ -145,9 +145,11 @@ class ClassicFirewaller:
             yield Step(Action.INSERT, "nat", "POSTROUTING", outgoing)
             if self.proxy:
                 yield Step(Action.INSERT, "nat", DOCKER, f"-i {bridge} -j RETURN")
+        from_host = f"-o {bridge} -m addrtype --src-type LOCAL -j {translate}"
         if not self.proxy:
-            from_host = f"-o {bridge} -m addrtype --src-type LOCAL -j {translate}"
             yield Step(Action.INSERT, "nat", "POSTROUTING", from_host)
+        elif self.engine.has(HAIRPIN_RULE_REMOVED):
+            yield Step(Action.DELETE, "nat", "POSTROUTING", from_host)
 
     def _forward_rules(self, network: BridgeNetwork) -> Iterator[Step]:
         """Replies in, published ports in, everything out; above the network's rule for its own containers."""

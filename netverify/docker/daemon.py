@@ -50,11 +50,12 @@ class Daemon:
         return _play(cls(host, ipv4, ipv6), steps, host)
 
     def restarted(self, networks: Sequence[str] = ()) -> Daemon:
-        """The daemon stopped (its containers too), started again, and started its containers again.
+        """The daemon stopped, started again, and started its containers again.
 
         `networks` is the order in which it restores its networks, by name; the engine reads them from a
         table without an order, so any may happen. Left out, the order is as before. The default bridge
-        is restored like the others, then removed and made anew, and so always comes last.
+        is restored like the others, then removed and made anew, and so always comes last. Options that
+        changed in between are those of `host`: `replace(daemon, host=...).restarted()`.
 
         Sources: moby libnetwork/drivers/bridge/bridge_store.go (populateNetworks), libnetwork/datastore/
         cache.go (list: ranges over a map), daemon/daemon_unix.go (initNetworkController).
@@ -69,8 +70,6 @@ class Daemon:
         host = replace(self.host, networks=(*others, *default))
 
         def steps(writer: Firewaller) -> Iterator[Step]:
-            for binding in bindings(self.host):
-                yield from writer.remove_binding(binding)
             yield from writer.start(again=True)
             for network in restored:
                 yield from writer.add_network(network)

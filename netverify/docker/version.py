@@ -73,6 +73,11 @@ PROXY_6_TO_4 = Change(
 USER_CHAIN_IPV6 = Change(
     Version(23, 0), "DOCKER-USER exists in ip6tables too", "moby 23.0 libnetwork/firewall_linux.go"
 )
+HAIRPIN_RULE_REMOVED = Change(
+    Version(23, 0),
+    "with the userland proxy, the rule that masquerades the host towards a bridge is removed if found",
+    "moby PR 44803",
+)
 HOST_IPV6 = Change(Version(25, 0), "com.docker.network.host_ipv6: SNAT to a chosen address", "moby PR 46446")
 INTERNAL_IPV6_BY_BRIDGE = Change(
     Version(25, 0),

@@ -200,11 +200,15 @@ class Lab:
         carrier.settle(self.visitor, self._channels, devices)
 
     def settle(self) -> None:
-        """Wait until every device that has carrier can send, those too that a program inside has made.
+        """Treat devices that programs have made or changed like the lab's own.
 
-        After `run(node, "ip link set veth0 up")` and its like; `flush` does it by itself.
+        After `run(node, "ip link set veth0 up")` and its like: it makes them quick to give up on a silent
+        neighbour, and waits until each that has carrier can send. `flush` does it for the plan's devices.
         """
-        carrier.settle(self.visitor, self._channels, carrier.present(self.visitor, self._channels))
+        present = carrier.present(self.visitor, self._channels)
+        for name, devices in present.items():
+            self.netlink(name, self.plan.patience(devices))
+        carrier.settle(self.visitor, self._channels, present)
 
     def sysctl(self, node: str, key: str, value: str | int | None = None) -> str:
         """Read a node's sysctl, after setting it where a value is given."""

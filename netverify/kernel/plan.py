@@ -95,12 +95,18 @@ class Plan:
         """Bring a device up and give it addresses."""
         index = self.device(node, device)
         settings = self.settings[node]
-        settings += [
-            netlink.set_neighbour_patience(index, version, NEIGHBOUR_PATIENCE) for version in self.versions
-        ]
+        settings += self.patience([index])
         if up:
             settings.append(netlink.set_link(index, up=True))
         settings += [netlink.add_address(index, address) for address in addresses]
+
+    def patience(self, devices: Iterable[int]) -> list[Request]:
+        """Requests that make devices give up on a silent neighbour sooner than the kernel's 3 seconds."""
+        return [
+            netlink.set_neighbour_patience(index, version, NEIGHBOUR_PATIENCE)
+            for index in devices
+            for version in self.versions
+        ]
 
     def loopback(self, node: str) -> None:
         """Bring lo up; the kernel gives it 127.0.0.1 and ::1 by itself."""

@@ -83,12 +83,12 @@ class SmallNet:
         self.visitor.visit(self.namespaces[where], lambda: path.write_text(str(value)))
 
     def socket(self, where: str, family: int, kind: int, protocol: int = 0) -> socket.socket:
-        """A socket inside a namespace, closed at the end; it gives up after two seconds."""
+        """A socket inside a namespace, closed at the end; it gives up after ten seconds."""
         sock = self.visitor.visit(
             self.namespaces[where], partial(socket.socket, family, kind | socket.SOCK_CLOEXEC, protocol)
         )
         self.resources.callback(sock.close)
-        sock.settimeout(2)
+        sock.settimeout(10)
         return sock
 
     def settle(self) -> None:

@@ -116,11 +116,14 @@ def test_everything_that_can_be_written():
     )
 
 
-# Each text has the mark <--- on the line that its error must name; what the errors say is in a golden file.
-MISTAKES = dict(
-    text.split("\n", 1)
-    for text in Path(__file__).with_name("mistakes.txt").read_text().removeprefix("==== ").split("\n==== ")
-)
+def cases(name: str) -> dict[str, str]:
+    """Texts by title. Each has the mark <--- on the line that its error must name."""
+    text = Path(__file__).with_name(name).read_text().removeprefix("==== ")
+    return dict(case.split("\n", 1) for case in text.split("\n==== "))
+
+
+# What a file says wrongly by itself, and where its parts contradict each other.
+WRONG = {name: cases(name) for name in ("mistakes.txt", "contradictions.txt")}
 
 
 def error_in(text: str) -> TopologyFileError:
@@ -129,18 +132,19 @@ def error_in(text: str) -> TopologyFileError:
     return caught.value
 
 
-@pytest.mark.parametrize("case", MISTAKES)
-def test_a_mistake_is_answered_with_its_place(case: str):
-    text = MISTAKES[case]
+@pytest.mark.parametrize(("name", "case"), [(name, case) for name in WRONG for case in WRONG[name]])
+def test_a_mistake_is_answered_with_its_place(name: str, case: str):
+    text = WRONG[name][case]
     error = error_in(text)
     line = next(number for number, line in enumerate(text.splitlines(), 1) if "<---" in line)
     assert (error.place.file, error.place.line) == ("file.yaml", line), error
     assert str(error).startswith(f"file.yaml:{line}:{error.place.column}: ")
 
 
-def test_what_the_errors_say(golden: Callable[[str, str], None]):
-    said = (f"==== {case}\n{error_in(text)}\n" for case, text in MISTAKES.items())
-    golden("topology/mistakes.txt", "".join(said))
+@pytest.mark.parametrize("name", WRONG)
+def test_what_the_errors_say(name: str, golden: Callable[[str, str], None]):
+    said = (f"==== {case}\n{error_in(text)}\n" for case, text in WRONG[name].items())
+    golden(f"topology/{name}", "".join(said))
 
 
 def test_the_error_points_at_the_value():
