@@ -21,7 +21,8 @@ Every rule below is written as iptables-save shows it. Most are inserted at the 
 methods read bottom up; ports are appended. Sources (moby; until 20.10 the same files in libnetwork):
 libnetwork/drivers/bridge/setup_ip_tables_linux.go (setupIPTablesInternal, setupInternalNetworkRules, setIcc,
 setINC, removeIPChains), libnetwork/iptables/iptables.go (ProgramChain, Forward, Remove),
-libnetwork/firewall_linux.go (DOCKER-USER), setup_ip_forwarding.go (policy). Read at 20.10.24 and 26.1.5.
+libnetwork/firewall_linux.go (DOCKER-USER), setup_ip_forwarding.go (policy). Read at 20.10.24 and 26.1.5, and
+compared rule by rule with what engines of these two versions wrote; 18.05 to 19.03 and 27 were not run.
 """
 
 from __future__ import annotations

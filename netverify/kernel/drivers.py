@@ -13,6 +13,7 @@ from ipaddress import ip_interface
 
 from netverify.errors import InputError
 from netverify.kernel import capabilities, netlink
+from netverify.kernel.netlink import Request
 from netverify.kernel.plan import Plan
 from netverify.topology.model import Address, Endpoint, InterfaceAddress, Network, NetworkDriver, Subnet
 
@@ -131,14 +132,14 @@ class OverlayDriver(KernelDriver):
         _plug(self.plan, network, node, endpoint, host, overlay_mtu(network))
 
 
-class MacvlanDriver(KernelDriver):
-    """A device of its own MAC on the parent's wire, without any bridge (ip-link(8), macvlan)."""
+class StackedDriver(KernelDriver):
+    """What macvlan and ipvlan share: the container's device stands on a device of the host, without a bridge."""
 
-    name = NetworkDriver.MACVLAN.value
+    name: str
 
     def create(self, network: Network) -> None:
-        """Check that the kernel has macvlan and the parent is there; nothing else is made."""
-        capabilities.require("macvlan")
+        """Check that the kernel has the driver and the parent is there; nothing else is made."""
+        capabilities.require(self.name)
         self.plan.device(network.hosts[0], network_device(network))
 
     def delete(self, network: Network) -> None:
@@ -149,31 +150,34 @@ class MacvlanDriver(KernelDriver):
         parent = self.plan.device(host, network_device(network))
         device = container_device(endpoint)
         index, space = self.plan.new_device(node, device), self.plan.namespaces[node].fd
-        mode = network.mode or "bridge"
-        self.plan.stacked[host].append(
-            netlink.add_macvlan(device, index, parent, mode, space, mac=endpoint.mac)
-        )
+        self.plan.stacked[host].append(self.request(network, endpoint, (index, parent, space)))
+
+    @abstractmethod
+    def request(self, network: Network, endpoint: Endpoint, place: tuple[int, int, int]) -> Request:
+        """The request that makes the device; `place` is its index, its parent's, and its namespace."""
 
 
-class IpvlanDriver(KernelDriver):
+class MacvlanDriver(StackedDriver):
+    """A device of its own MAC on the parent's wire (ip-link(8), macvlan)."""
+
+    name = NetworkDriver.MACVLAN.value
+
+    def request(self, network: Network, endpoint: Endpoint, place: tuple[int, int, int]) -> Request:
+        """A macvlan device, in mode bridge unless the network says otherwise."""
+        index, parent, space = place
+        device, mode = container_device(endpoint), network.mode or "bridge"
+        return netlink.add_macvlan(device, index, parent, mode, space, mac=endpoint.mac)
+
+
+class IpvlanDriver(StackedDriver):
     """A device that shares the parent's MAC and is told apart by address (ip-link(8), ipvlan)."""
 
     name = NetworkDriver.IPVLAN.value
 
-    def create(self, network: Network) -> None:
-        """Check that the kernel has ipvlan and the parent is there; nothing else is made."""
-        capabilities.require("ipvlan")
-        self.plan.device(network.hosts[0], network_device(network))
-
-    def delete(self, network: Network) -> None:
-        """Nothing was made."""
-
-    def attach(self, network: Network, node: str, endpoint: Endpoint, host: str) -> None:
-        """The container's device, on the parent."""
-        parent = self.plan.device(host, network_device(network))
-        device = container_device(endpoint)
-        index, space = self.plan.new_device(node, device), self.plan.namespaces[node].fd
-        self.plan.stacked[host].append(netlink.add_ipvlan(device, index, parent, network.mode or "l2", space))
+    def request(self, network: Network, endpoint: Endpoint, place: tuple[int, int, int]) -> Request:
+        """An ipvlan device, in mode l2 unless the network says otherwise."""
+        index, parent, space = place
+        return netlink.add_ipvlan(container_device(endpoint), index, parent, network.mode or "l2", space)
 
 
 def drivers(plan: Plan, tunnels: Tunnels) -> Mapping[NetworkDriver, KernelDriver]:

@@ -1,4 +1,4 @@
-"""Waiting, by events, until no neighbour is being resolved any more.
+"""Neighbours: forgetting those that were learned, and waiting until none is being asked for any more.
 
 A packet whose next hop's MAC is not known yet waits in that neighbour's queue; the barrier does not see it.
 It ends when the neighbour answers, or when the kernel gives up (mcast_solicit x retrans_time: arp(7)) and
@@ -18,9 +18,10 @@ from pyroute2.netlink.rtnl.ndmsg import ndmsg
 
 from netverify.kernel.channel import Channel
 from netverify.kernel.namespace import Namespace, Visitor
-from netverify.kernel.netlink import RTM_GETNEIGH
+from netverify.kernel.netlink import NLM_F_REQUEST, NUD_PERMANENT, RTM_DELNEIGH, RTM_GETNEIGH, Request
 
-NUD_INCOMPLETE = 0x01  # include/uapi/linux/neighbour.h
+NUD_INCOMPLETE, NUD_NOARP = 0x01, 0x40  # include/uapi/linux/neighbour.h
+NDA_DST = 1
 RTMGRP_NEIGH = 4
 PATIENCE = 8.0  # seconds; the kernel's own patience with a silent neighbour is 3 s at most
 
@@ -62,6 +63,35 @@ def settle(visitor: Visitor, channels: Mapping[str, tuple[Namespace, Channel]]) 
             for fd, _events in ready:
                 _drain(monitors[fd])
     return True
+
+
+def forget(channels: Mapping[str, tuple[Namespace, Channel]]) -> None:
+    """Delete every neighbour that was learned, so that each question finds out anew who is there.
+
+    A learned entry outlives its neighbour by many seconds, and a packet to a MAC address that nobody has any
+    more is lost without a trace. Permanent entries stay.
+    """
+    for name, (_namespace, channel) in channels.items():
+        learned = [_deletion(body) for body in channel.dump(ndmsg(), RTM_GETNEIGH) if _is_learned(body)]
+        if learned:
+            channel.send(name, learned)
+
+
+def _is_learned(body: bytes) -> bool:
+    return not struct.unpack_from("=H", body, 8)[0] & (NUD_PERMANENT | NUD_NOARP)
+
+
+def _deletion(body: bytes) -> Request:
+    """RTM_DELNEIGH for a dumped entry: its header and its destination (NDA_DST), byte for byte."""
+    position, destination = 12, b""
+    while position + 4 <= len(body):
+        length, kind = struct.unpack_from("=HH", body, position)
+        if kind == NDA_DST:
+            destination = body[position : position + length]
+        position += (length + 3) & ~3
+    data = body[:12] + destination + bytes(-len(destination) % 4)
+    header = struct.pack("=IHHII", 16 + len(data), RTM_DELNEIGH, NLM_F_REQUEST, 0, 0)
+    return Request("forget a neighbour", header + data)
 
 
 def _drain(events: socket.socket) -> None:

@@ -115,8 +115,16 @@ def add_veth(near: VethEnd, far: VethEnd) -> Request:
 
 
 def add_bridge(name: str, index: int, *, mac: str | None = None, mtu: int | None = None) -> Request:
-    """Create an Ethernet bridge, up, with spanning tree off and no forward delay (Docker's settings)."""
-    data: Attributes = [("IFLA_BR_FORWARD_DELAY", 0), ("IFLA_BR_STP_STATE", 0)]
+    """Create an Ethernet bridge, up, with spanning tree off and no forward delay (Docker's settings).
+
+    Multicast snooping is off too: with it the host joins 224.0.0.106 and sends IGMP reports at times of its
+    own (`br_multicast_join_snoopers`, net/bridge/br_multicast.c), which its rules would count.
+    """
+    data: Attributes = [
+        ("IFLA_BR_FORWARD_DELAY", 0),
+        ("IFLA_BR_STP_STATE", 0),
+        ("IFLA_BR_MCAST_SNOOPING", 0),
+    ]
     return _create(name, index, "bridge", data, _optional(mac, mtu, None), up=True)
 
 

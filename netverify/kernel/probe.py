@@ -4,6 +4,8 @@ A packet that arrives proves itself. A packet that does not arrive proves nothin
 perhaps our listener was missing, a buffer full, the neighbour table exhausted. So a negative is earned in
 four steps.
 
+0. *A fresh start.* What earlier questions taught is forgotten (neighbours), and source ports are new, so
+   that connection tracking knows nothing of them.
 1. *Sound sockets.* Each socket tells which namespace it lives in; the kernel's own table of sockets must list
    each listener. What fails here is ERROR.
 2. *The end of flight.* The barrier (`kernel/barrier.py`) says when every packet was delivered or dropped, and
@@ -87,6 +89,7 @@ class Prober:
             )
             book = Book(self, probe.version, barrier.cpu)
             try:
+                neighbours.forget(self.channels)
                 engine.open()
                 return _Question(self, engine, book).answer()
             finally:

@@ -86,6 +86,9 @@ def enter() -> Sandbox:
     syscalls.mount("netverify", "/run", "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NODEV, "mode=755")
     _set_loopback_up()
     os.environ[_PARENT] = "1"
+    # Debian keeps iptables, nft and ip where an ordinary user's PATH does not look.
+    known = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    os.environ["PATH"] = os.pathsep.join(dict.fromkeys([*known, "/usr/sbin", "/sbin"]))
     _current = Sandbox(_in_user_namespace(), uid, gid)
     return _current
 

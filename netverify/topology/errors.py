@@ -96,7 +96,7 @@ def did_you_mean(word: str, known: Iterable[str], kind: str = "one of") -> str:
     """What to say instead of a word that nobody knows: the nearest known one first, then a list of them."""
     known = list(known)
     if not known:
-        return "none, for there are none"
+        return "one that is there (there is none)"
     listed = ", ".join(known[:20]) + (", ..." if len(known) > 20 else "")
     near = get_close_matches(word[:80], known, n=1, cutoff=0.6)
     return f"{kind} {listed}" + (f" (did you mean {near[0]!r}?)" if near else "")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from fixtures.iproute import addresses, devices, mac, routes, shown
@@ -24,8 +26,7 @@ STEPS = (
 @pytest.fixture
 def bare(lab, documented):
     """The two namespaces of the document without the cable between them."""
-    topology = documented("veth-pair")
-    return lab.up(type(topology)(topology.name, hosts=topology.hosts))
+    return lab.up(replace(documented("veth-pair"), cables=()))
 
 
 def perform(lab, steps):
