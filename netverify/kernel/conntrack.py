@@ -12,6 +12,7 @@ import os
 import socket
 import struct
 from collections.abc import Collection
+from dataclasses import dataclass
 from ipaddress import ip_address
 from types import TracebackType
 from typing import Any, Self
@@ -38,6 +39,22 @@ _LARGEST_ANSWER = 1 << 16  # bytes; the kernel fits a dump into what the reader 
 PROTOCOLS = {1: "icmp", 2: "igmp", 6: "tcp", 17: "udp", 33: "dccp", 47: "gre", 58: "icmpv6", 132: "sctp"}
 
 
+@dataclass(frozen=True)
+class Snapshot:
+    """A table as it was at one moment, in the kernel's own encoding: most entries nobody asks for."""
+
+    messages: tuple[bytes, ...]
+
+    def entries(self, about: Collection[IPAddress] = ()) -> tuple[ConntrackEntry, ...]:
+        """All entries, IPv4 and IPv6; with `about`, those alone that have one of these addresses in them."""
+        wanted = [address.packed for address in about]
+        return tuple(
+            _entry(message)
+            for message in self.messages
+            if not wanted or any(address in message for address in wanted)
+        )
+
+
 class Conntrack:
     """The connection tracking table of one namespace.
 
@@ -62,13 +79,12 @@ class Conntrack:
         self._socket.close()
 
     def entries(self, about: Collection[IPAddress] = ()) -> tuple[ConntrackEntry, ...]:
-        """All entries, IPv4 and IPv6; with `about`, those alone that have one of these addresses in them."""
-        wanted = [address.packed for address in about]
-        return tuple(
-            _entry(message)
-            for message in self._ask(IPCTNL_MSG_CT_GET, NLM_F_DUMP, "read the conntrack table")
-            if not wanted or any(address in message for address in wanted)
-        )
+        """What the table holds now; see Snapshot.entries."""
+        return self.snapshot().entries(about)
+
+    def snapshot(self) -> Snapshot:
+        """Read the whole table."""
+        return Snapshot(tuple(self._ask(IPCTNL_MSG_CT_GET, NLM_F_DUMP, "read the conntrack table")))
 
     def flush(self) -> None:
         """Forget every connection, IPv4 and IPv6; the next packet of each is a new one."""
@@ -101,9 +117,13 @@ class Conntrack:
         reason = f"cannot {what} of namespace {self.namespace.name!r}: {os.strerror(code)}"
         if code == errno.EINVAL:  # nfnetlink_rcv_msg(): nobody has registered for this subsystem
             remedy = "It needs a kernel with CONFIG_NF_CT_NETLINK (modprobe nf_conntrack_netlink)."
-            return MissingCapability("ctnetlink", reason, remedy)
+            return MissingCapability("conntrack netlink", reason, remedy)
         if code == errno.EPERM:
-            return MissingCapability("CAP_NET_ADMIN", reason, "Run inside netverify's sandbox, or as root.")
+            return MissingCapability(
+                "conntrack netlink",
+                reason,
+                "It needs CAP_NET_ADMIN: run inside netverify's sandbox, or as root.",
+            )
         return KernelError(reason)
 
 
@@ -113,7 +133,7 @@ def _open() -> socket.socket:
     except OSError as error:
         reason = f"a netfilter netlink socket was refused ({error.strerror})"
         remedy = "It needs a kernel with CONFIG_NETFILTER_NETLINK (modprobe nfnetlink)."
-        raise MissingCapability("ctnetlink", reason, remedy) from error
+        raise MissingCapability("conntrack netlink", reason, remedy) from error
     sock.bind((0, 0))
     return sock
 

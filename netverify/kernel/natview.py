@@ -21,17 +21,10 @@ from typing import Self
 
 from netverify.errors import InputError
 from netverify.kernel.capture import DEFAULT_CAPACITY, Capture, Frame
-from netverify.kernel.conntrack import Conntrack
+from netverify.kernel.conntrack import Conntrack, Snapshot
 from netverify.kernel.flow_key import FlowKey, Header, read_header
 from netverify.kernel.namespace import Namespace, Visitor
-from netverify.reachability.flow import (
-    ConntrackEntry,
-    IPAddress,
-    Leg,
-    ObservedFlow,
-    Sighting,
-    TrackedConnection,
-)
+from netverify.reachability.flow import Leg, ObservedFlow, Sighting, TrackedConnection
 from netverify.report.nat import nat_table
 
 
@@ -71,7 +64,7 @@ class NatView:
         }
         self._tracked_in = tuple(conntrack)
         self._tables: list[Conntrack] = []
-        self._final: dict[str, tuple[ConntrackEntry, ...]] | None = None
+        self._final: dict[str, Snapshot] | None = None
         self._resources = ExitStack()
 
     def __enter__(self) -> Self:
@@ -87,7 +80,7 @@ class NatView:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            self._final = {table.namespace.name: table.entries() for table in self._tables}
+            self._final = self._snapshots()
         finally:
             # A capture with a gap says so here: by itself, or in a note to the error that ended the block.
             self._resources.__exit__(kind, error, trace)
@@ -100,18 +93,12 @@ class NatView:
     def flow(self, key: FlowKey) -> ObservedFlow:
         """What was seen of one flow until now; raises CaptureError where a capture has a gap."""
         sightings = _merged(self._sightings(key))
-        addresses = {end.host for s in sightings for end in (s.source, s.destination)}
         return ObservedFlow(
             title=str(key),
             points=tuple(self._captures),
             sightings=sightings,
             tracked_in=tuple(namespace.name for namespace in self._tracked_in),
-            connections=tuple(
-                TrackedConnection(namespace, entry)
-                for namespace, entries in self._entries(addresses).items()
-                for entry in entries
-                if any(entry.carries(sighting) for sighting in sightings)
-            ),
+            connections=tuple(self._connections(sightings)) if sightings else (),
         )
 
     def table(self, key: FlowKey) -> str:
@@ -127,10 +114,17 @@ class NatView:
             paths.append(path)
         return tuple(paths)
 
-    def _entries(self, about: set[IPAddress]) -> dict[str, tuple[ConntrackEntry, ...]]:
+    def _connections(self, sightings: Sequence[Sighting]) -> Iterator[TrackedConnection]:
+        addresses = {end.host for sighting in sightings for end in (sighting.source, sighting.destination)}
+        for namespace, snapshot in self._snapshots().items():
+            for entry in snapshot.entries(addresses):
+                if any(entry.carries(sighting) for sighting in sightings):
+                    yield TrackedConnection(namespace, entry)
+
+    def _snapshots(self) -> dict[str, Snapshot]:
         if self._final is not None:
             return self._final
-        return {table.namespace.name: table.entries(about) for table in self._tables}
+        return {table.namespace.name: table.snapshot() for table in self._tables}
 
     def _sightings(self, key: FlowKey) -> Iterator[Sighting]:
         found = sorted(

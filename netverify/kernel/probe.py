@@ -1,8 +1,8 @@
 """Asking many pairs at once, and believing a silence only when it is accounted for.
 
 A packet that arrives proves itself. A packet that does not arrive proves nothing: perhaps a rule dropped it,
-perhaps our listener was missing, a buffer full, the neighbour table exhausted. So a negative is earned in
-four steps.
+perhaps our listener was missing, a buffer full, the neighbour table exhausted. So a negative is earned step
+by step.
 
 0. *A fresh start.* What earlier questions taught is forgotten (neighbours), and source ports are new, so
    that connection tracking knows nothing of them.

@@ -45,7 +45,7 @@ class DockerDaemon:
     """
 
     version: str = "27.0"
-    ipv6: bool = False  # --ip6tables
+    ipv6: bool | None = None  # --ip6tables; None: the version's default
     userland_proxy: bool = True
     forward_policy: str = "DROP"
 

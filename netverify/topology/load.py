@@ -15,7 +15,7 @@ The keys, with their defaults in brackets; `[...]` may also be one value alone:
         bridges: {DEVICE: {address: [...], mac: MAC, mtu: 1500, up: true}}
         routes: ["default via 10.0.0.254", "172.18.0.0/24 dev br0"]
         sysctls: {net.ipv4.conf.all.rp_filter: 1}
-        docker: {version: 27.0, ipv6: false, userland_proxy: true, forward_policy: DROP}
+        docker: {version: 27.0, ipv6: true, userland_proxy: true, forward_policy: DROP}
         rules: |                             # iptables-restore's input; rules6 for ip6tables-restore
         listen: [tcp/80, udp/53]
     segments: {NAME: {subnet: [192.168.1.0/24]}}

@@ -117,15 +117,16 @@ def test_after_all_steps(lab, after, probe):
     """
     lab.up(after)
     lab.firewall("host").run(MASQUERADE)
+    targets = [*NAMESPACES, "host@192.168.122.101", "gateway", "internet"]
 
-    assert lab.reachability(probe, (*NAMESPACES, *OUTSIDE)) == matrix("""
-                   ns0  ns1  ns2  host  gateway  internet
-        ns0        .    .    .    .     .        .
-        ns1        .    .    .    .     .        .
-        ns2        .    .    .    .     .        .
-        host       .    .    .    .     .        .
-        gateway    U    U    U    .     .        .
-        internet   U    U    U    .     .        .
+    assert lab.reachability(probe, sources=(*NAMESPACES, *OUTSIDE), targets=targets) == matrix("""
+                   ns0  ns1  ns2  host@192.168.122.101  gateway  internet
+        ns0        .    .    .    .                     .        .
+        ns1        .    .    .    .                     .        .
+        ns2        .    .    .    .                     .        .
+        host       .    .    .    .                     .        .
+        gateway    U    U    U    .                     .        .
+        internet   U    U    U    .                     .        .
     """)
 
 

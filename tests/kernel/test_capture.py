@@ -18,6 +18,8 @@ from netverify.kernel.packet_ring import PacketRing
 from netverify.reachability.flow import Direction
 from tests.kernel.small_net import SmallNet, cable_net, small_net
 
+pytestmark = pytest.mark.needs("veth", "AF_PACKET", "IPv6")
+
 ETHERNET_HEADER = 14
 
 

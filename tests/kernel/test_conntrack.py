@@ -13,6 +13,8 @@ from netverify.kernel.conntrack import Conntrack
 from netverify.reachability.flow import ConntrackEntry
 from tests.kernel.small_net import SmallNet, two_bridges
 
+pytestmark = pytest.mark.needs("veth", "bridge", "iptables", "conntrack netlink", "IPv6")
+
 # Conntrack works in a namespace only while a rule there asks for it (nf_ct_netns_get).
 TRACK = "-A FORWARD -m conntrack --ctstate INVALID -j DROP"
 MASQUERADE = "-t nat -A POSTROUTING -s 172.19.0.0/16 ! -o br-a -j MASQUERADE"
