@@ -103,6 +103,14 @@ class Record:
         """The request is in the hands of a listener."""
         self.receiver, self.seen = receiver, seen
 
+    def answered(self, by: str, asked: str) -> None:
+        """The answer is back. From an address that was not asked it counts for nothing: no client takes it."""
+        if by == asked:
+            self.replied = True
+            self.answers += 1
+        else:
+            self.detail = f"answered from {by}, and {asked} was asked: no client takes that"
+
     def refused(self, outcome: Outcome, detail: str) -> None:
         """Somebody, this host included, answered with an error."""
         self.outcome, self.detail = outcome, detail

@@ -106,8 +106,7 @@ class IcmpEngine(Engine):
                 if kind == request:
                     record.arrived(namespace.name, peer[0].partition("%")[0])
                 elif namespace.fd == self.pairs[number].source.namespace.fd:
-                    record.replied = True
-                    record.answers += 1
+                    record.answered(peer[0].partition("%")[0], self._addresses[number][0])
             else:
                 self._complain(kind, code, message[8:], peer[0].partition("%")[0])
 

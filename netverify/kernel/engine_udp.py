@@ -48,7 +48,7 @@ class UdpEngine(Engine):
         self._upstreams: dict[tuple[Relay, Peer], socket.socket] = {}
         version = self.probe.version
         self._destinations = [
-            (str(pair.target.address), pair.target.port or self.probe.port) for pair in self.pairs
+            (str(pair.target.address), pair.target.port or self.probe.port or 0) for pair in self.pairs
         ]
         sources = list({pair.source.name: pair.source for pair in self.pairs}.values())
         opened = self.visitor.visit_all((source.namespace, lambda: _sender(version)) for source in sources)
@@ -161,11 +161,11 @@ class UdpEngine(Engine):
         return sock
 
     def _read_answers(self, sock: socket.socket) -> None:
-        for payload, _ancillary, _peer in _datagrams(sock):
-            record = self.record_of(payload)
-            if record is not None:
-                record.replied = True
-                record.answers += 1
+        for payload, _ancillary, peer in _datagrams(sock):
+            number = self.number_of(payload)
+            if number is not None:
+                asked = endpoint(*self._destinations[number])
+                self.records[number].answered(endpoint(peer[0], peer[1]), asked)
 
     def _read_errors(self, sock: socket.socket) -> bool:
         queue = error_queue(sock)

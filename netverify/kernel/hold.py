@@ -21,7 +21,7 @@ def hold(topology: Topology, backend: str | None, *, keep: bool, say: Callable[[
     with Lab(None if backend is None else Backend(backend)) as lab:
         lab.up(topology)
         say(draw(lab.topology))
-        say("A shell inside:")
+        say("\nA shell inside:")
         for name in lab.channels:
             if not name.startswith("("):
                 say(f"  {name:<20} {lab.shell_command(name)}")

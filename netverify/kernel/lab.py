@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from netverify.errors import InputError, KernelError
-from netverify.kernel import carrier, files, netlink, questions, sandbox, sysctls
+from netverify.kernel import carrier, files, questions, sandbox, sysctls
 from netverify.kernel.build import build
 from netverify.kernel.capture import Capture
 from netverify.kernel.channel import Channel
@@ -49,6 +49,7 @@ class Lab:
         self._stack = ExitStack()
         self._firewalls: dict[str, Firewall] = {}
         self._channels: dict[str, tuple[Namespace, Channel]] = {}
+        self._held: dict[str, ExitStack] = {}  # one for each namespace, so that one can be let go of early
         self._aliases: dict[str, str] = {}  # other names of namespaces, where `adopt` met one a second time
         self.relays: list[tuple[str, Relay]] = []  # (protocol, relay)
         self.asked: list[Asked] = []
@@ -97,8 +98,11 @@ class Lab:
             self._adopt(namespace, channel)
 
     def _adopt(self, namespace: Namespace, channel: Channel) -> None:
-        self._stack.callback(namespace.close)
-        self._stack.callback(channel.close)
+        held = ExitStack()
+        self._stack.callback(held.close)
+        held.callback(namespace.close)
+        held.callback(channel.close)
+        self._held[namespace.name] = held
         self._channels[namespace.name] = (namespace, channel)
 
     def adopt(self, name: str, path: str) -> Namespace:
@@ -121,10 +125,8 @@ class Lab:
 
     def drop(self, name: str) -> None:
         """Let go of a namespace before the lab ends; the kernel frees it and everything in it."""
-        namespace, channel = self._channels.pop(name)
-        channel.close()
-        os.set_inheritable(namespace.fd, False)
-        files.replace_with_null(namespace.fd)
+        del self._channels[name]
+        self._held.pop(name).close()
 
     @property
     def channels(self) -> Mapping[str, tuple[Namespace, Channel]]:
@@ -302,8 +304,3 @@ class Lab:
         network = self.topology.network(endpoint.network)
         self.drivers[network.driver].disconnect(network, self._owner(container), endpoint)
         self.flush()
-
-
-def delete_device(lab: Lab, node: str, device: str) -> None:
-    """Delete a device of a node."""
-    lab.netlink(node, [netlink.delete_link(lab.plan.device(node, device))])

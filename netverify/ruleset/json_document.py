@@ -1,8 +1,8 @@
 """A JSON text that knows where everything stands in it, so that an error can name line and column.
 
 `nft -j` prints everything on one line, and the column is then the only guide. Beyond what the `json` module
-checks, a key may not stand twice in an object (one of the two would be lost), numbers must be whole and have at
-most 20 digits, and nesting has an end.
+checks, a key may not stand twice in an object (one of the two would be lost), numbers must be whole and have
+at most 20 digits, and nesting has an end.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Path = tuple[str | int, ...]
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
 _NO_BRACKETS = re.compile(r"[^\[\]]+")
 _BLANKS = re.compile(r"[ \t\r\n]*")
-_DECODER = json.JSONDecoder()
+_DECODER = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class JsonDocument:
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self._faults: list[_Fault] = []
+        self._is_faulty = False
         if _is_too_deep(text):
             raise self._error_at(_first_too_deep(text), f"at most {DEEPEST} levels of nesting")
         try:
@@ -52,10 +52,9 @@ class JsonDocument:
             )
         except json.JSONDecodeError as error:
             raise self._error_at(error.pos, f"JSON ({error.msg})", text[error.pos : error.pos + 1]) from error
-        if self._faults:
-            raise self.error(
-                _path_of(self._faults[0], self.value), self._faults[0].expected, self._faults[0].found
-            )
+        if self._is_faulty:
+            path, fault = _first_fault(self.value)
+            raise self.error(path, fault.expected, fault.found)
 
     def error(self, path: Path, expected: str, found: str = "") -> RulesetSyntaxError:
         """The error to raise when the value at `path` is not what was expected."""
@@ -65,8 +64,11 @@ class JsonDocument:
         read = dict(members)
         if len(read) == len(members):
             return read
-        names = [name for name, _ in members]
-        twice = next(name for index, name in enumerate(names) if name in names[:index])
+        seen: set[str] = set()
+        for twice, _ in members:
+            if twice in seen:
+                break
+            seen.add(twice)
         return self._fault(f"the key {twice!r} only once in this object", twice)
 
     def _integer(self, digits: str) -> object:
@@ -76,8 +78,8 @@ class JsonDocument:
         return self._fault("a whole number of at most 20 digits", digits)
 
     def _fault(self, expected: str, found: str) -> _Fault:
-        self._faults.append(_Fault(expected, found))
-        return self._faults[-1]
+        self._is_faulty = True
+        return _Fault(expected, found)
 
     def _error_at(self, offset: int, expected: str, found: str = "") -> RulesetSyntaxError:
         start = self.text.rfind("\n", 0, offset) + 1
@@ -129,15 +131,14 @@ def _first_too_deep(text: str) -> int:
     return 0
 
 
-def _path_of(fault: _Fault, value: object) -> Path:
-    """The path to the place of a fault inside the loaded value; of what is around it if it stands elsewhere."""
+def _first_fault(value: object) -> tuple[Path, _Fault]:
+    """A fault in the loaded value, which has one, and the path to it."""
     waiting: list[tuple[Path, object]] = [((), value)]
-    while waiting:
+    while True:
         path, inner = waiting.pop()
-        if inner is fault:
-            return path
+        if isinstance(inner, _Fault):
+            return path, inner
         if isinstance(inner, dict):
             waiting += (((*path, key), member) for key, member in inner.items())
         elif isinstance(inner, list):
             waiting += (((*path, index), member) for index, member in enumerate(inner))
-    return ()

@@ -94,7 +94,7 @@ def members(value: Json, /, **types: type | UnionType) -> _Fields | None:
         if allowed is object:
             if key not in value:
                 return None
-        elif not isinstance(member, allowed) or isinstance(member, bool):
+        elif not isinstance(member, allowed) or isinstance(member, bool) or (member is None and key in value):
             return None
         read[key] = member
     return read

@@ -253,7 +253,7 @@ class Element:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`accept`, `drop`, `continue`, `return`, or `jump` or `goto` to a chain: in a rule or as a map's value."""
+    """`accept`, `drop`, `continue`, `return`, `jump` or `goto` to a chain: in a rule or as a map's value."""
 
     kind: str
     chain: str | None = None

@@ -1,4 +1,8 @@
-"""What an nft rule does, statement by statement, from left to right: libnftables-json(5) as data."""
+"""What an nft rule does, statement by statement, from left to right: libnftables-json(5) as data.
+
+What nft leaves out when it prints a rule is not said here either: `tcp dport 80` tests the protocol first,
+and in a table of family inet `ip saddr` tests that the packet is IPv4.
+"""
 
 from __future__ import annotations
 
@@ -88,7 +92,7 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True)
 class Nat:
-    """`snat`, `dnat`, `masquerade` or `redirect`, which is also a verdict: the packet leaves the chain accepted.
+    """`snat`, `dnat`, `masquerade` or `redirect`; a verdict too: the packet leaves the base chain accepted.
 
     `type_flags` holds `prefix` or `interval`, `flags` random, fully-random, persistent, netmap.
     """
@@ -126,7 +130,7 @@ class Nat:
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """Drops the packet and tells the sender: `type` is icmp, icmpv6, icmpx or `tcp reset`, `code` the reason."""
+    """Drops the packet and tells the sender: `type` is icmp, icmpv6, icmpx or `tcp reset`, `code` why."""
 
     type: str | None = None
     code: Expression | None = None

@@ -52,7 +52,9 @@ def test_what_decides_between_two_namespaces(bridge, shown, policy, probe):
     assert seen == ExpectedMatrix.where(
         EVERYBODY,
         EVERYBODY,
-        lambda source, target: "F" if stopped and source != target and "host" not in (source, target) else ".",
+        lambda source, target: (
+            "F" if stopped and source != target and "host" not in (source, target) else "."
+        ),
     )
 
 

@@ -20,7 +20,7 @@ from dataclasses import replace
 
 import pytest
 
-from fixtures.iproute import addresses, mac, neighbours, routes
+from fixtures.iproute import addresses, forget, mac, neighbours, remember, routes
 from netverify.reachability.matrix import matrix
 from netverify.reachability.probe import Outcome, icmp, tcp, udp
 
@@ -88,11 +88,12 @@ def test_an_address_left_on_the_card_breaks_after_a_while(lab, before):
     """
     lab.up(before)
     lab.reachability(icmp(), OUTSIDE)
+    remember(lab, "host")
 
     lab.run("host", "ip link set enp1s0 master br0")
     lab.settle()
     remembered = lab.reachability(icmp(), OUTSIDE)
-    lab.run("host", "ip neigh flush all")
+    forget(lab, "host")
     forgotten = lab.reachability(icmp(), OUTSIDE)
 
     assert remembered == matrix("""

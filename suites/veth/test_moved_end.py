@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pytest
 
-from fixtures.iproute import addresses, devices, routes
+from fixtures.iproute import addresses, devices, forget, remember, routes
 from netverify.errors import KernelError
 from netverify.reachability.matrix import matrix
 from netverify.reachability.probe import Outcome, icmp, tcp
@@ -36,9 +36,7 @@ def test_before_the_move(lab, documented):
         host      .        .
         study02   U        U
     """)
-    assert routes(lab, "study01") == [
-        "172.16.1.0/24 dev veth01 proto kernel scope link src 172.16.1.101"
-    ]
+    assert routes(lab, "study01") == ["172.16.1.0/24 dev veth01 proto kernel scope link src 172.16.1.101"]
 
 
 def test_the_moved_end_loses_its_address(lab, documented):
@@ -66,10 +64,11 @@ def test_the_moved_end_stops_answering_until_it_is_configured(lab, documented, p
     lab.up(documented("veth-to-host"))
     target = f"study02@{TARGET}"
     before = lab.ask(probe, "study01", f"host@{TARGET}")
+    remember(lab, "study01")
 
     move(lab)
     remembered = lab.ask(probe, "study01", target)
-    lab.run("study01", "ip neigh flush all")
+    forget(lab, "study01")
     forgotten = lab.ask(probe, "study01", target)
     lab.run("study02", f"ip addr add {TARGET}/24 dev veth02")
     configured = lab.ask(probe, "study01", target)

@@ -40,8 +40,8 @@ RESOLVED = loads(TEXT).resolved()
 
 def shown(container: str) -> list[str]:
     return [
-        f"{attachment.network.name} {attachment.device} {' '.join(map(str, attachment.addresses))} {attachment.mac}"
-        for attachment in RESOLVED.attachments(container)
+        " ".join(map(str, (found.network.name, found.device, *found.addresses, found.mac)))
+        for found in RESOLVED.attachments(container)
     ]
 
 
