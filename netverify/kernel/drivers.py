@@ -133,7 +133,7 @@ class OverlayDriver(KernelDriver):
 
 
 class StackedDriver(KernelDriver):
-    """What macvlan and ipvlan share: the container's device stands on a device of the host, without a bridge."""
+    """What macvlan and ipvlan share: the container's device stands on one of the host's, without a bridge."""
 
     name: str
 

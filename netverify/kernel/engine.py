@@ -104,12 +104,12 @@ class Record:
         self.receiver, self.seen = receiver, seen
 
     def answered(self, by: str, asked: str) -> None:
-        """The answer is back. From an address that was not asked it counts for nothing: no client takes it."""
+        """An answer is back; one from an address that was not asked is nobody's answer: clients discard it."""
         if by == asked:
             self.replied = True
             self.answers += 1
         else:
-            self.detail = f"answered from {by}, and {asked} was asked: no client takes that"
+            self.detail = f"answered from {by}, and {asked} was asked: clients discard that"
 
     def refused(self, outcome: Outcome, detail: str) -> None:
         """Somebody, this host included, answered with an error."""

@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Callable
 
+from netverify.kernel import services
 from netverify.kernel.firewall import Backend
 from netverify.kernel.lab import Lab
 from netverify.report.drawing import draw
@@ -16,7 +17,7 @@ ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 def hold(topology: Topology, backend: str | None, *, keep: bool, say: Callable[[str], None]) -> None:
     """Build `topology`, print it and the way into each namespace, and wait for Ctrl-C (unless not `keep`)."""
-    # Blocked before the lab stands, so that an early Ctrl-C is waited for, not lost (sigwait(3)).
+    # Blocked until somebody waits for it, so that an early Ctrl-C ends the lab in good order.
     signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
     with Lab(None if backend is None else Backend(backend)) as lab:
         lab.up(topology)
@@ -29,5 +30,5 @@ def hold(topology: Topology, backend: str | None, *, keep: bool, say: Callable[[
             return
         say("\nHeld until Ctrl-C.")
         sys.stdout.flush()
-        signal.sigwait(ENDING)
+        services.serve(lab, ENDING)
     say("Gone.")

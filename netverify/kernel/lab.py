@@ -11,12 +11,12 @@ import os
 import shlex
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from types import TracebackType
 from typing import Self, TypeVar
 
 from netverify.errors import InputError, KernelError
-from netverify.kernel import carrier, files, questions, sandbox, sysctls
+from netverify.kernel import carrier, files, questions, sandbox, service, sysctls
 from netverify.kernel.build import build
 from netverify.kernel.capture import Capture
 from netverify.kernel.channel import Channel
@@ -283,7 +283,16 @@ class Lab:
         """
         watched = [Point(f"{node} {device}", self.namespace(node), device) for node, device in points]
         tables = [self.namespace(node) for node in conntrack]
-        return NatView(self.visitor, watched, conntrack=tables, bpf=bpf)
+        view = NatView(self.visitor, watched, conntrack=tables, bpf=bpf)
+        self.captures += view.captures.values()
+        return view
+
+    def listen(self, probe: Probe, node: str) -> AbstractContextManager[None]:
+        """Hold the port of `probe` in a node's namespace, as a service would, while the `with` block runs.
+
+        Raises PortTaken where somebody in that namespace has it already.
+        """
+        return service.held(self.visitor, self.namespace(node), probe)
 
     # --- networks at run time ------------------------------------------------------------------------------
 

@@ -220,8 +220,8 @@ class NftRuleset:
     def counters_since(self, before: NftRuleset) -> Mapping[NftPlace, Counters]:
         """What the rules' own counters counted since the reading `before`: only those that moved.
 
-        Rules without a counter cannot show, and policies have none. Raises CountersNotComparable when the rules
-        differ, or when a counter went down because somebody reset it.
+        Rules without a counter cannot show, and policies have none. Raises CountersNotComparable when the
+        rules differ, or when a counter went down because somebody reset it.
         """
         if self != before:
             raise CountersNotComparable("the rules changed between the two readings of their counters")

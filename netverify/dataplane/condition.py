@@ -1,0 +1,102 @@
+"""What a rule tests, as data: and, or, not over tests of single fields, and unknowns.
+
+A condition says nothing about how it is decided. `algebra.OnePacket` asks it about one packet, `sets` makes
+the set of all packets of it; both know the four leaves here and nothing of iptables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Within:
+    """A number field lies in one of the ranges, both ends included."""
+
+    field: str
+    ranges: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Masked:
+    """A number field, cut down by a mask, has a value: `field & mask == value`."""
+
+    field: str
+    value: int
+    mask: int
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A name field (a device) is `name`, or begins with it when `prefix` is set."""
+
+    field: str
+    name: str
+    prefix: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """Something that is not modelled: a variable of the result.
+
+    Two unknowns of one `name` have the same value. `usual` is the sensible reading for a single packet: a
+    rate that is not exceeded, a string that does not occur.
+    """
+
+    name: str
+    usual: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class All:
+    """Every part holds; with none, always."""
+
+    parts: tuple[Condition, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AnyOf:
+    """Some part holds; with none, never."""
+
+    parts: tuple[Condition, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """The part does not hold."""
+
+    part: Condition
+
+
+Condition = Within | Masked | Named | Unknown | All | AnyOf | Not
+
+ALWAYS = All()
+NEVER = AnyOf()
+
+
+def equals(field: str, *values: int) -> Condition:
+    """A number field has one of the values."""
+    return Within(field, tuple((value, value) for value in values))
+
+
+def negated_if(condition: Condition, negated: bool) -> Condition:
+    """The condition, or its opposite."""
+    return Not(condition) if negated else condition
+
+
+def all_of(parts: Iterable[Condition]) -> Condition:
+    """Every part holds."""
+    found = tuple(parts)
+    return found[0] if len(found) == 1 else All(found)
+
+
+def unknowns(condition: Condition) -> frozenset[Unknown]:
+    """The unknowns in a condition."""
+    if isinstance(condition, Unknown):
+        return frozenset({condition})
+    if isinstance(condition, Not):
+        return unknowns(condition.part)
+    if isinstance(condition, All | AnyOf):
+        return frozenset().union(*map(unknowns, condition.parts))
+    return frozenset()

@@ -1,0 +1,9 @@
+"""What can be wrong with what the dataplane is asked."""
+
+from __future__ import annotations
+
+from netverify.errors import InputError
+
+
+class DataplaneError(InputError):
+    """A packet, a host or rules that cannot be: an address of the wrong family, chains that call each other."""

@@ -1,0 +1,225 @@
+"""A host as the dataplane needs it: devices, addresses, routes, sysctls, rules of both families.
+
+These are facts, not a description of what to build: whoever has a topology, a snapshot or a live host makes a
+`HostView` of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from ipaddress import (
+    IPv4Interface,
+    IPv4Network,
+    IPv6Interface,
+    IPv6Network,
+    ip_interface,
+    ip_network,
+)
+from types import MappingProxyType
+
+from netverify.dataplane.errors import DataplaneError
+from netverify.dataplane.packet import Address
+from netverify.ruleset import Ruleset
+
+InterfaceAddress = IPv4Interface | IPv6Interface
+Network = IPv4Network | IPv6Network
+
+ROUTE_KINDS = frozenset({"unicast", "local", "broadcast", "blackhole", "unreachable", "prohibit"})
+LOOPBACK = "lo"
+MAIN, DEFAULT, LOCAL = 254, 253, 255  # routing tables of rtnetlink(7)
+
+
+@dataclass(frozen=True)
+class Link:
+    """A device of a host; `master` is the bridge that it is a port of, `hairpin` that port's mode."""
+
+    name: str
+    addresses: tuple[InterfaceAddress, ...] = ()
+    is_bridge: bool = False
+    master: str | None = None
+    up: bool = True
+    hairpin: bool = False
+    mac: int | None = None
+
+    @classmethod
+    def of(cls, name: str, *addresses: str, **fields: object) -> Link:
+        """A device with addresses given as text: `Link.of("eth0", "10.0.0.1/24")`."""
+        return cls(name, tuple(map(ip_interface, addresses)), **fields)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Route:
+    """One route of a table, as `ip route` shows it; smaller metrics are preferred."""
+
+    destination: Network
+    via: Address | None = None
+    device: str | None = None
+    source: Address | None = None
+    kind: str = "unicast"
+    table: int = MAIN
+    metric: int = 0
+
+    def __post_init__(self) -> None:
+        if self.kind not in ROUTE_KINDS:
+            raise DataplaneError(f"route to {self.destination}: no kind {self.kind!r}")
+        if self.kind == "unicast" and self.device is None:
+            raise DataplaneError(f"route to {self.destination}: it names no device")
+
+
+@dataclass(frozen=True)
+class RoutingRule:
+    """One rule of `ip rule`: which table is asked for which packets."""
+
+    priority: int
+    table: int
+    source: Network | None = None
+    destination: Network | None = None
+    in_interface: str | None = None
+    mark: int = 0
+    mark_mask: int = 0
+    inverted: bool = False
+
+
+DEFAULT_RULES = (RoutingRule(0, LOCAL), RoutingRule(32766, MAIN), RoutingRule(32767, DEFAULT))
+"""The rules that every namespace begins with (ip-rule(8))."""
+
+
+@dataclass(frozen=True)
+class Service:
+    """A socket that a host offers: `address` None is every address.
+
+    A userland proxy has an `upstream`, (address, port), to which it opens a connection of its own.
+    """
+
+    protocol: int
+    port: int
+    address: Address | None = None
+    upstream: tuple[Address, int] | None = None
+    version: int | None = None
+
+
+@dataclass(frozen=True)
+class HostView:
+    """One network namespace.
+
+    `routes` are those of all tables but local, which follows from the addresses; connected routes are among
+    them (`with_connected_routes` adds them where nobody read them from a kernel). Sysctls have dots, and
+    slashes where a device's name has dots; what is not given has the kernel's default, 0. `sets` holds the
+    members of ipsets of addresses or networks.
+    """
+
+    name: str
+    links: tuple[Link, ...] = ()
+    routes: tuple[Route, ...] = ()
+    routing_rules: tuple[RoutingRule, ...] = DEFAULT_RULES
+    sysctls: Mapping[str, str] = field(default_factory=dict)
+    ipv4: Ruleset = Ruleset("ipv4")
+    ipv6: Ruleset = Ruleset("ipv6")
+    services: tuple[Service, ...] = ()
+    sets: Mapping[str, tuple[Network, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sysctls", MappingProxyType(dict(self.sysctls)))
+        object.__setattr__(self, "sets", MappingProxyType(dict(self.sets)))
+        if len({link.name for link in self.links}) != len(self.links):
+            raise DataplaneError(f"host {self.name}: two devices have one name")
+        for link in self.links:
+            if link.master is not None and link.master not in self._links:
+                raise DataplaneError(
+                    f"host {self.name}: {link.name} is a port of {link.master}, which is not there"
+                )
+
+    def with_connected_routes(self) -> HostView:
+        """With the route that the kernel makes of each address of a device that is up."""
+        connected = tuple(
+            Route(ip_network(address.network), device=link.name, source=address.ip)
+            for link in self.links
+            if link.up and link.name != LOOPBACK
+            for address in link.addresses
+            if address.network.prefixlen < address.max_prefixlen or address.version == 6
+        )
+        return HostView(
+            self.name, self.links, (*connected, *self.routes), self.routing_rules, self.sysctls,
+            self.ipv4, self.ipv6, self.services, self.sets,
+        )  # fmt: skip
+
+    def ruleset(self, version: int) -> Ruleset:
+        """The rules for that IP version."""
+        return self.ipv4 if version == 4 else self.ipv6
+
+    def link(self, name: str) -> Link:
+        """The device of that name. Raises DataplaneError."""
+        if name not in self._links:
+            raise DataplaneError(f"host {self.name} has no device {name!r}")
+        return self._links[name]
+
+    def has_link(self, name: str) -> bool:
+        """Whether there is a device of that name."""
+        return name in self._links
+
+    def ports(self, bridge: str) -> tuple[Link, ...]:
+        """The devices that are ports of a bridge."""
+        return tuple(link for link in self.links if link.master == bridge)
+
+    def sysctl(self, name: str) -> int:
+        """A sysctl as a number, by its name without "net."; 0 if nobody set it."""
+        for spelling in (name, f"net.{name}", name.replace(".", "/"), "net/" + name.replace(".", "/")):
+            if spelling in self.sysctls:
+                return int(self.sysctls[spelling])
+        return 0
+
+    def device_sysctl(self, family: str, device: str, name: str) -> tuple[int, int]:
+        """A sysctl of net.FAMILY.conf for "all" and for a device (which has "default"'s, unless it is set)."""
+        dotted = device.replace(".", "/")
+        own = f"{family}.conf.{dotted}.{name}"
+        is_set = any(f"{prefix}{own}" in self.sysctls for prefix in ("", "net."))
+        slashed = f"{family}/conf/{device}/{name}"
+        is_set = is_set or any(f"{prefix}{slashed}" in self.sysctls for prefix in ("", "net/"))
+        device_value = self.sysctl(own) if is_set else self.sysctl(f"{family}.conf.default.{name}")
+        return self.sysctl(f"{family}.conf.all.{name}"), device_value
+
+    def forwards(self, version: int, device: str) -> bool:
+        """Whether packets that come in by a device may go out by another."""
+        if version == 6:
+            return bool(self.sysctl("ipv6.conf.all.forwarding"))
+        own = f"ipv4.conf.{device}.forwarding"
+        given = self.sysctls.get(own, self.sysctls.get(f"net.{own}"))
+        return bool(int(given)) if given is not None else bool(self.sysctl("ipv4.ip_forward"))
+
+    def bridge_calls_filter(self, version: int) -> bool:
+        """Whether br_netfilter shows bridged packets to the packet filter."""
+        name = "bridge-nf-call-iptables" if version == 4 else "bridge-nf-call-ip6tables"
+        return bool(self.sysctl(f"bridge.{name}"))
+
+    @cached_property
+    def local_addresses(self) -> Mapping[Address, str]:
+        """Every address of the host's own, with its device; 127.0.0.0/8 is not among them."""
+        found: dict[Address, str] = {}
+        for link in self.links:
+            if link.up:
+                for address in link.addresses:
+                    found.setdefault(address.ip, link.name)
+        return MappingProxyType(found)
+
+    def local_networks(self, version: int) -> tuple[Network, ...]:
+        """What is delivered to the host itself: each of its addresses, and the whole loopback network."""
+        own: list[Network] = [ip_network(a) for a in self.local_addresses if a.version == version]
+        if version == 4 and LOOPBACK in self._links and self._links[LOOPBACK].up:
+            own.append(IPv4Network("127.0.0.0/8"))
+        return tuple(own)
+
+    def broadcasts(self) -> tuple[IPv4Network, ...]:
+        """The IPv4 broadcast addresses of its devices, and 255.255.255.255."""
+        own = [
+            IPv4Network(address.network.broadcast_address)
+            for link in self.links
+            for address in link.addresses
+            if isinstance(address, IPv4Interface) and address.network.prefixlen < 31 and link.name != LOOPBACK
+        ]
+        return (*own, IPv4Network("255.255.255.255"))
+
+    @cached_property
+    def _links(self) -> dict[str, Link]:
+        return {link.name: link for link in self.links}
