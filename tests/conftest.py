@@ -45,9 +45,11 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
                 pytrace=False,
             )
         else:
-            difference = unified_diff(
-                known.splitlines(), text.splitlines(), "expected", "came out", lineterm=""
-            )
+            # Line ends differ too, so they are shown and not taken for the same.
+            lines = [
+                [repr(line) if "\r" in line else line for line in side.split("\n")] for side in (known, text)
+            ]
+            difference = unified_diff(*lines, "expected", "came out", lineterm="")
             pytest.fail(
                 f"tests/golden/{name} says otherwise (`make golden` takes over what came out):\n\n"
                 + "\n".join(difference),

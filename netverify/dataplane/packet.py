@@ -65,8 +65,8 @@ class Packet:
     """A packet at one moment of its way. Addresses are numbers here; `source_address` gives them back.
 
     `sport` and `dport` are 0 for protocols without ports; for ICMP echo, `sport` holds the identifier.
-    `uid` and `gid` are -1 without a local socket, `mac` is None without an Ethernet header. `embedded` is, for
-    an ICMP error, the tuple of the packet that it is about.
+    `uid` and `gid` are -1 without a local socket, `mac` is None without an Ethernet header. `embedded` is,
+    for an ICMP error, the tuple of the packet that it is about.
     """
 
     version: int
@@ -153,7 +153,8 @@ class Packet:
     @property
     def tuple(self) -> Tuple:
         """What conntrack knows it by."""
-        return Tuple(self.protocol, self.source, self.sport, self.destination, self.dport)
+        dport = self.sport if self.protocol in (ICMP, ICMPV6) else self.dport
+        return Tuple(self.protocol, self.source, self.sport, self.destination, dport)
 
     @property
     def is_icmp_error(self) -> bool:
@@ -209,7 +210,7 @@ def protocol_name(number: int) -> str:
     return _PROTOCOL_NAMES.get(number, str(number))
 
 
-_PROTOCOL_NAMES = {number: name for name, number in reversed(PROTOCOL_NUMBERS.items())}
+_PROTOCOL_NAMES = {number: name for name, number in reversed(tuple(PROTOCOL_NUMBERS.items()))}
 
 
 def _address(given: str | Address) -> Address:

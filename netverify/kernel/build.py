@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from netverify.kernel import netlink, sysctls
 from netverify.kernel.docker_host import start_docker
 from netverify.kernel.drivers import container_device, network_device
+from netverify.kernel.netlink import Request
 from netverify.kernel.plan import Plan
 from netverify.topology.model import (
     Host,
@@ -120,21 +121,20 @@ def _permanent_neighbours(plan: Plan, topology: Topology) -> None:
     for network in topology.networks:
         if network.driver not in BRIDGED:
             continue
-        members = topology.endpoints_on(network.name)
-        for container, endpoint in members:
-            index = plan.device(container.name, container_device(endpoint))
-            for _other, known in members:
-                if known is endpoint or known.mac is None:
-                    continue
-                plan.settings[container.name] += [
-                    netlink.add_neighbour(index, address, known.mac) for address in known.addresses
-                ]
-            host_device = plan.device(container.host, network_device(network))
-            if endpoint.mac is not None:
-                plan.settings[container.host] += [
-                    netlink.add_neighbour(host_device, address, endpoint.mac)
-                    for address in endpoint.addresses
-                ]
+        members = [
+            (container, endpoint, [netlink.add_neighbour(0, known, mac) for known in endpoint.addresses])
+            for container, endpoint in topology.endpoints_on(network.name)
+            if (mac := endpoint.mac) is not None  # every endpoint of a bridge has one
+        ]
+        for container, endpoint, own in members:
+            others = [request for _, _, theirs in members if theirs is not own for request in theirs]
+            _introduce(plan, container.name, container_device(endpoint), others)
+            _introduce(plan, container.host, network_device(network), own)
+
+
+def _introduce(plan: Plan, node: str, device: str, neighbours: list[Request]) -> None:
+    index = plan.device(node, device)
+    plan.settings[node] += [netlink.same_neighbour(request, index) for request in neighbours]
 
 
 def _settings(lab: Lab, topology: Topology) -> None:

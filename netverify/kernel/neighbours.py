@@ -15,13 +15,16 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 
 from pyroute2.netlink.rtnl.ndmsg import ndmsg
+from pyroute2.netlink.rtnl.ndtmsg import ndtmsg
 
 from netverify.kernel.channel import Channel
 from netverify.kernel.namespace import Namespace, Visitor
 from netverify.kernel.netlink import NLM_F_REQUEST, NUD_PERMANENT, RTM_DELNEIGH, RTM_GETNEIGH, Request
 
 NUD_INCOMPLETE, NUD_NOARP = 0x01, 0x40  # include/uapi/linux/neighbour.h
-NDA_DST = 1
+NDA_DST, NDTA_STATS = 1, 7
+_TABLE_FULLS = 10  # the eleventh number of struct ndt_stats
+RTM_GETNEIGHTBL = 66
 RTMGRP_NEIGH = 4
 PATIENCE = 8.0  # seconds; the kernel's own patience with a silent neighbour is 3 s at most
 
@@ -63,6 +66,22 @@ def settle(visitor: Visitor, channels: Mapping[str, tuple[Namespace, Channel]]) 
             for fd, _events in ready:
                 _drain(monitors[fd])
     return True
+
+
+def overflows(channel: Channel) -> int:
+    """How often a packet found the machine's neighbour tables full (struct ndt_stats, table_fulls).
+
+    The tables, one for IPv4 and one for IPv6, are common to all namespaces, and so is this count.
+    """
+    total = 0
+    for body in channel.dump(ndtmsg(), RTM_GETNEIGHTBL):
+        position = 4  # after struct ndtmsg
+        while position + 4 <= len(body):
+            length, kind = struct.unpack_from("=HH", body, position)
+            if kind & 0x3FFF == NDTA_STATS:
+                total += struct.unpack_from("=Q", body, position + 4 + 8 * _TABLE_FULLS)[0]
+            position += (length + 3) & ~3
+    return total
 
 
 def forget(channels: Mapping[str, tuple[Namespace, Channel]]) -> None:

@@ -38,9 +38,10 @@ NUD_PERMANENT = 0x80
 NTF_SELF, NTF_MASTER = 0x02, 0x04
 IFA_F_NODAD = 0x02
 RTNH_F_ONLINK = 0x4
+_NDM_IFINDEX = 20  # where struct ndmsg (rtnetlink(7)) has its device: after the header, family and padding
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Request:
     """One encoded request, and what it is in words for the error message."""
 
@@ -277,6 +278,17 @@ def add_neighbour(index: int, address: Address, mac: str) -> Request:
     message["state"] = NUD_PERMANENT
     message["attrs"] = [("NDA_DST", str(address)), ("NDA_LLADDR", mac)]
     return _request(message, RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, f"add neighbour {address} at {mac}")
+
+
+def same_neighbour(request: Request, index: int) -> Request:
+    """The neighbour entry of an `add_neighbour` request on another device.
+
+    Everybody on a bridge knows the same neighbours: encoding each once, and not once for each pair, is what
+    keeps a lab of hundreds quick.
+    """
+    data = bytearray(request.data)
+    struct.pack_into("=i", data, _NDM_IFINDEX, index)
+    return Request(request.what, bytes(data))
 
 
 def set_neighbour_patience(index: int, version: int, milliseconds: int) -> Request:

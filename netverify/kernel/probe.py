@@ -90,8 +90,12 @@ class Prober:
             book = Book(self, probe.version, barrier.cpu)
             try:
                 neighbours.forget(self.channels)
+                _, channel = next(iter(self.channels.values()))
+                before = neighbours.overflows(channel)
                 engine.open()
-                return _Question(self, engine, book).answer()
+                cells = _Question(self, engine, book).answer()
+                overflows = neighbours.overflows(channel) - before
+                return [_with_cause(cell, overflows) for cell in cells] if overflows else cells
             finally:
                 engine.close()
                 book.close()
@@ -244,6 +248,14 @@ def _story(record: Record) -> str:
     if record.receiver is None:
         return "answered" if record.replied else "silent"
     return f"delivered to {record.receiver}" + ("" if record.replied else " and unanswered")
+
+
+def _with_cause(cell: Cell, overflows: int) -> Cell:
+    """Say of an error that the neighbour table was full meanwhile; that is what most of them come from."""
+    if cell.outcome is not Outcome.ERROR:
+        return cell
+    full = f"the machine's neighbour table was full {overflows} times meanwhile (gc_thresh3, arp(7))"
+    return replace(cell, detail=f"{cell.detail}; {full}")
 
 
 def _dropped_where(moved: Tally) -> str:

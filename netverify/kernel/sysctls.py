@@ -38,8 +38,7 @@ BASELINE: Mapping[str, str] = {
     "ipv4/tcp_synack_retries": "0",
 }
 WITHOUT_IPV6: Mapping[str, str] = {
-    "ipv6/conf/all/disable_ipv6": "1",
-    "ipv6/conf/default/disable_ipv6": "1",
+    "ipv6/conf/all/disable_ipv6": "1",  # sets conf/default and every device too (ip-sysctl.rst)
 }
 WITH_IPV6: Mapping[str, str] = {
     "ipv6/conf/all/forwarding": "0",
@@ -72,7 +71,8 @@ def write(key: str, value: str) -> None:
     Raises InputError where the kernel has no such sysctl or refuses the value.
     """
     try:
-        _path(key).write_text(value)
+        with _path(key).open("wb", buffering=0) as file:  # one write(2), as the kernel wants it
+            file.write(value.encode())
     except FileNotFoundError as error:
         raise InputError(f"sysctl {key}: this kernel, or this namespace, has none of that name") from error
     except OSError as error:
@@ -99,6 +99,7 @@ def beginning(*, ipv6: bool) -> tuple[tuple[str, str], ...]:
     )
 
 
+@cache
 def _path(key: str) -> Path:
     """The file of a sysctl. Dots separate as in sysctl(8), unless slashes do (device names may hold dots)."""
     parts = key.split("/") if "/" in key else key.split(".")

@@ -87,7 +87,7 @@ def split_sources(dump: NftRuleset, saved: Iterable[Ruleset]) -> Sources:
         if ruleset.family in by_family:
             raise RulesetError(f"two dumps of {ruleset.family} rules: expected one of each family")
         by_family[ruleset.family] = ruleset
-    taken: dict[Family, list[Table]] = {family: [] for family in by_family}
+    taken: set[tuple[Family, str]] = set()
     native: list[NftTable] = []
     foreign: list[tuple[NftPlace, NftRule]] = []
     for table in dump.tables:
@@ -97,15 +97,17 @@ def split_sources(dump: NftRuleset, saved: Iterable[Ruleset]) -> Sources:
         family = IPTABLES_FAMILIES.get(table.family)
         known = family is not None and family in by_family and by_family[family].has_table(table.name)
         if family is not None and theirs and known and not strange and not table.sets:
-            found = by_family[family].table(table.name)
-            _check_same(table, found)
-            taken[family].append(found)
+            _check_same(table, by_family[family].table(table.name))
+            taken.add((family, table.name))
         else:
             native.append(table)
     for family, ruleset in by_family.items():
         _check_complete(ruleset, {t.name for t in dump.tables if IPTABLES_FAMILIES.get(t.family) == family})
-    iptables = tuple(replace(by_family[family], tables=tuple(tables)) for family, tables in taken.items())
-    return Sources(replace(dump, tables=tuple(native)), iptables, tuple(foreign))
+    iptables = (
+        replace(ruleset, tables=tuple(table for table in ruleset.tables if (family, table.name) in taken))
+        for family, ruleset in by_family.items()
+    )
+    return Sources(replace(dump, tables=tuple(native)), tuple(iptables), tuple(foreign))
 
 
 def _is_builtin(table: str, name: str, hook: Hook) -> bool:

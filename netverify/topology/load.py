@@ -45,16 +45,14 @@ A `host` may be left out where just one host has `role: host`.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Mapping
-from enum import Enum
-from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from netverify.errors import Place
+from netverify.topology import readers
 from netverify.topology.document import MOST_CHARACTERS, Cursor, Document
-from netverify.topology.errors import TopologyError, TopologyFileError, did_you_mean, quoted
+from netverify.topology.errors import TopologyFileError, quoted
 from netverify.topology.model import (
     Cable,
     CableEnd,
@@ -63,20 +61,13 @@ from netverify.topology.model import (
     Endpoint,
     Host,
     Interface,
-    InterfaceAddress,
     Network,
     NetworkDriver,
-    PortMapping,
     Role,
-    Route,
     Segment,
     Topology,
 )
-
-_T = TypeVar("_T")
-_Choice = TypeVar("_Choice", bound=Enum)
-_Reader = Callable[[Cursor], Any]
-_Table = Mapping[str, tuple[str, _Reader]]  # key of the file -> field of the class, how to read it
+from netverify.topology.readers import Table
 
 
 def load(path: str | os.PathLike[str]) -> Topology:
@@ -115,107 +106,7 @@ def loads(text: str, file: str = "<text>") -> Topology:
         if key != "hosts":
             field, read = _TOPOLOGY[key]
             fields[field] = read(value, sole) if key in _ON_HOSTS else read(value)
-    return _make(root, Topology, **fields)
-
-
-def _make(cursor: Cursor, kind: Callable[..., _T], *values: Any, **fields: Any) -> _T:
-    """Make a part of the model; what it objects to is reported where it is written."""
-    try:
-        return kind(*values, **fields)
-    except TopologyError as error:
-        cursor.fail_below(error)
-
-
-def _fields(cursor: Cursor, table: _Table, expected: str) -> dict[str, Any]:
-    return {table[key][0]: table[key][1](value) for key, value in cursor.known_items(table, expected)}
-
-
-# One value.
-
-
-def _text(cursor: Cursor) -> str:
-    return cursor.text()
-
-
-def _flag(cursor: Cursor) -> bool:
-    return cursor.flag()
-
-
-def _number(cursor: Cursor) -> int:
-    return cursor.number()
-
-
-def _parsed(kind: Callable[[str], _T], expected: str) -> Callable[[Cursor], _T]:
-    """A value that Python's ipaddress reads."""
-
-    def read(cursor: Cursor) -> _T:
-        text = cursor.text(expected)
-        try:
-            return kind(text)
-        except ValueError as error:
-            return cursor.fail(f"{quoted(text)} will not do: {error}", expected)
-
-    return read
-
-
-def _with_length(text: str) -> InterfaceAddress:
-    if "/" not in text:
-        raise ValueError("it has no prefix length")
-    return ip_interface(text)
-
-
-_address = _parsed(ip_address, "an address such as 10.1.1.10 or fd00::10")
-_interface_address = _parsed(_with_length, "an address with its prefix length, such as 192.168.1.1/24")
-_subnet = _parsed(ip_network, "a subnet such as 172.18.0.0/16 or fd00:18::/64")
-
-
-def _route(cursor: Cursor) -> Route:
-    return _make(cursor, Route.parse, cursor.text('a route such as "default via 10.1.1.1"'))
-
-
-def _port_mapping(cursor: Cursor) -> PortMapping:
-    return _make(cursor, PortMapping.parse, cursor.text('a published port such as "8080:80/tcp"'))
-
-
-def _service(cursor: Cursor) -> tuple[str, int]:
-    expected = "a service such as tcp/80"
-    text = cursor.text(expected)
-    protocol, _, port = text.partition("/")
-    if protocol not in ("tcp", "udp") or not _PORT.fullmatch(port):
-        cursor.fail(f"{quoted(text)} is none", expected)
-    return protocol, int(port)
-
-
-def _chosen(kind: type[_Choice]) -> Callable[[Cursor], _Choice]:
-    """One of an Enum's values."""
-    known = {member.value: member for member in kind}
-
-    def read(cursor: Cursor) -> _Choice:
-        text = cursor.text("one of " + ", ".join(known))
-        if text not in known:
-            cursor.fail(f"{quoted(text)} is unknown", did_you_mean(text, known))
-        return known[text]
-
-    return read
-
-
-# Several values.
-
-
-def _many(read: Callable[[Cursor], _T], expected: str) -> Callable[[Cursor], tuple[_T, ...]]:
-    """A list, or one value alone."""
-    return lambda cursor: tuple(read(value) for value in cursor.values(expected))
-
-
-def _strings(cursor: Cursor) -> dict[str, str]:
-    return {key: value.text() for key, value in cursor.items("keys, each with a text")}
-
-
-def _families(cursor: Cursor) -> frozenset[str]:
-    return frozenset(value.text("ipv4 or ipv6") for value in cursor.values("a list of ipv4 and ipv6"))
-
-
-# Parts of a topology.
+    return readers.make(root, Topology, **fields)
 
 
 def _interfaces(cursor: Cursor) -> tuple[Interface, ...]:
@@ -224,23 +115,32 @@ def _interfaces(cursor: Cursor) -> tuple[Interface, ...]:
 
 def _interface(cursor: Cursor, device: str) -> Interface:
     expected = "an interface, such as {segment: lan, address: 192.168.1.10/24}"
-    return _make(cursor, Interface, device, **_fields(cursor, _INTERFACE, expected))
+    return readers.make(cursor, Interface, device, **readers.fields(cursor, _INTERFACE, expected))
 
 
 def _docker(cursor: Cursor) -> DockerDaemon:
-    return _make(cursor, DockerDaemon, **_fields(cursor, _DOCKER, 'options, such as {version: "24.0"}'))
+    return readers.make(
+        cursor, DockerDaemon, **readers.fields(cursor, _DOCKER, 'options, such as {version: "24.0"}')
+    )
 
 
 def _hosts(cursor: Cursor) -> tuple[Host, ...]:
     return tuple(
-        _make(value, Host, name, **_fields(value, _HOST, "a host, such as {role: host, interfaces: ...}"))
+        readers.make(
+            value, Host, name, **readers.fields(value, _HOST, "a host, such as {role: host, interfaces: ...}")
+        )
         for name, value in cursor.items("hosts by name")
     )
 
 
 def _segments(cursor: Cursor) -> tuple[Segment, ...]:
     return tuple(
-        _make(value, Segment, name, **_fields(value, _SEGMENT, "a segment, such as {subnet: 192.168.1.0/24}"))
+        readers.make(
+            value,
+            Segment,
+            name,
+            **readers.fields(value, _SEGMENT, "a segment, such as {subnet: 192.168.1.0/24}"),
+        )
         for name, value in cursor.items("segments by name")
     )
 
@@ -268,7 +168,7 @@ def _network(cursor: Cursor, name: str, sole: str | None) -> Network:
         values[wrong].fail(f"driver {fields['driver'].value} has none", right)
     if fields["hosts"] is None:
         cursor.fail("it has no host", "host: NAME (it can be left out where one host alone has role: host)")
-    return _make(cursor, Network, name, **fields)
+    return readers.make(cursor, Network, name, **fields)
 
 
 def _containers(cursor: Cursor, sole: str | None) -> tuple[Container, ...]:
@@ -276,20 +176,20 @@ def _containers(cursor: Cursor, sole: str | None) -> tuple[Container, ...]:
 
 
 def _container(cursor: Cursor, name: str, sole: str | None) -> Container:
-    fields = {"host": sole, **_fields(cursor, _CONTAINER, "a container, such as {networks: br0}")}
+    fields = {"host": sole, **readers.fields(cursor, _CONTAINER, "a container, such as {networks: br0}")}
     if fields["host"] is None:
         cursor.fail("it has no host", "host: NAME (it can be left out where one host alone has role: host)")
-    return _make(cursor, Container, name, **fields)
+    return readers.make(cursor, Container, name, **fields)
 
 
 def _endpoints(cursor: Cursor) -> tuple[Endpoint, ...]:
     if cursor.is_mapping:
         return tuple(
-            _make(
+            readers.make(
                 value,
                 Endpoint,
                 name,
-                **_fields(value, _ENDPOINT, "an endpoint, such as {address: 10.1.1.10}"),
+                **readers.fields(value, _ENDPOINT, "an endpoint, such as {address: 10.1.1.10}"),
             )
             for name, value in cursor.items("networks by name")
         )
@@ -297,7 +197,7 @@ def _endpoints(cursor: Cursor) -> tuple[Endpoint, ...]:
     for value in cursor.values("networks by name"):
         name = value.text("a network's name")
         value.also_known_as((*cursor.path, name))
-        found.append(_make(value, Endpoint, name))
+        found.append(readers.make(value, Endpoint, name))
     return tuple(found)
 
 
@@ -313,84 +213,83 @@ def _cable(cursor: Cursor) -> Cable:
         node, colon, device = key.partition(":")
         if not colon:
             value.fail(f"{quoted(key)} does not name a device", _CABLE_RULE)
-        ends.append(_make(value, CableEnd, node, _interface(value, device)))
-    return _make(cursor, Cable, tuple(ends))
+        ends.append(readers.make(value, CableEnd, node, _interface(value, device)))
+    return readers.make(cursor, Cable, tuple(ends))
 
 
 _CABLE_RULE: Final = "a list of cables, each with two keys NODE:DEVICE"
-_PORT: Final = re.compile(r"[0-9]{1,5}")
 
-_INTERFACE: Final[_Table] = {
-    "segment": ("segment", _text),
-    "address": ("addresses", _many(_interface_address, "a list of addresses")),
-    "master": ("master", _text),
-    "mac": ("mac", _text),
-    "mtu": ("mtu", _number),
-    "up": ("up", _flag),
+_INTERFACE: Final[Table] = {
+    "segment": ("segment", readers.text),
+    "address": ("addresses", readers.many(readers.interface_address, "a list of addresses")),
+    "master": ("master", readers.text),
+    "mac": ("mac", readers.text),
+    "mtu": ("mtu", readers.number),
+    "up": ("up", readers.flag),
 }
-_DOCKER: Final[_Table] = {
-    "version": ("version", _text),
-    "ipv6": ("ipv6", _flag),
-    "userland_proxy": ("userland_proxy", _flag),
-    "forward_policy": ("forward_policy", _text),
+_DOCKER: Final[Table] = {
+    "version": ("version", readers.text),
+    "ipv6": ("ipv6", readers.flag),
+    "userland_proxy": ("userland_proxy", readers.flag),
+    "forward_policy": ("forward_policy", readers.text),
 }
-_ROUTES: Final = _many(_route, "a list of routes")
-_LISTEN: Final = _many(_service, "a list of services such as tcp/80")
-_HOST: Final[_Table] = {
-    "role": ("role", _chosen(Role)),
-    "forwarding": ("forwarding", _families),
-    "loopback": ("loopback", _flag),
+_ROUTES: Final = readers.many(readers.route, "a list of routes")
+_LISTEN: Final = readers.many(readers.service, "a list of services such as tcp/80")
+_HOST: Final[Table] = {
+    "role": ("role", readers.chosen(Role)),
+    "forwarding": ("forwarding", readers.families),
+    "loopback": ("loopback", readers.flag),
     "interfaces": ("interfaces", _interfaces),
     "bridges": ("bridges", _interfaces),
     "routes": ("routes", _ROUTES),
-    "sysctls": ("sysctls", _strings),
+    "sysctls": ("sysctls", readers.strings),
     "docker": ("docker", _docker),
-    "rules": ("rules", _text),
-    "rules6": ("rules6", _text),
+    "rules": ("rules", readers.text),
+    "rules6": ("rules6", readers.text),
     "listen": ("listens", _LISTEN),
 }
-_SEGMENT: Final[_Table] = {"subnet": ("subnets", _many(_subnet, "a list of subnets"))}
-_NETWORK: Final[_Table] = {
-    "driver": ("driver", _chosen(NetworkDriver)),
-    "host": ("hosts", _many(_text, "a host's name")),
-    "hosts": ("hosts", _many(_text, "a list of hosts")),
-    "subnet": ("subnets", _many(_subnet, "a list of subnets")),
-    "gateway": ("gateways", _many(_address, "a list of addresses")),
-    "device": ("device", _text),
-    "parent": ("device", _text),
-    "default_bridge": ("default_bridge", _flag),
-    "default_route": ("default_route", _flag),
-    "internal": ("internal", _flag),
-    "icc": ("icc", _flag),
-    "masquerade": ("masquerade", _flag),
-    "mode": ("mode", _text),
-    "vni": ("vni", _number),
-    "mtu": ("mtu", _number),
+_SEGMENT: Final[Table] = {"subnet": ("subnets", readers.many(readers.subnet, "a list of subnets"))}
+_NETWORK: Final[Table] = {
+    "driver": ("driver", readers.chosen(NetworkDriver)),
+    "host": ("hosts", readers.many(readers.text, "a host's name")),
+    "hosts": ("hosts", readers.many(readers.text, "a list of hosts")),
+    "subnet": ("subnets", readers.many(readers.subnet, "a list of subnets")),
+    "gateway": ("gateways", readers.many(readers.address, "a list of addresses")),
+    "device": ("device", readers.text),
+    "parent": ("device", readers.text),
+    "default_bridge": ("default_bridge", readers.flag),
+    "default_route": ("default_route", readers.flag),
+    "internal": ("internal", readers.flag),
+    "icc": ("icc", readers.flag),
+    "masquerade": ("masquerade", readers.flag),
+    "mode": ("mode", readers.text),
+    "vni": ("vni", readers.number),
+    "mtu": ("mtu", readers.number),
 }
-_ENDPOINT: Final[_Table] = {
-    "address": ("addresses", _many(_address, "a list of addresses")),
-    "device": ("device", _text),
-    "mac": ("mac", _text),
-    "host_device": ("host_device", _text),
+_ENDPOINT: Final[Table] = {
+    "address": ("addresses", readers.many(readers.address, "a list of addresses")),
+    "device": ("device", readers.text),
+    "mac": ("mac", readers.text),
+    "host_device": ("host_device", readers.text),
 }
-_CONTAINER: Final[_Table] = {
-    "host": ("host", _text),
+_CONTAINER: Final[Table] = {
+    "host": ("host", readers.text),
     "networks": ("endpoints", _endpoints),
-    "mode": ("mode", _text),
-    "publish": ("publish", _many(_port_mapping, "a list of published ports")),
+    "mode": ("mode", readers.text),
+    "publish": ("publish", readers.many(readers.port_mapping, "a list of published ports")),
     "listen": ("listens", _LISTEN),
     "routes": ("routes", _ROUTES),
-    "sysctls": ("sysctls", _strings),
+    "sysctls": ("sysctls", readers.strings),
 }
 _TOPOLOGY: Final[Mapping[str, tuple[str, Callable[..., Any]]]] = {
-    "name": ("name", _text),
-    "title": ("title", _text),
-    "source": ("source", _many(_text, "a list of texts")),
+    "name": ("name", readers.text),
+    "title": ("title", readers.text),
+    "source": ("source", readers.many(readers.text, "a list of texts")),
     "hosts": ("hosts", _hosts),
     "segments": ("segments", _segments),
     "networks": ("networks", _networks),
     "containers": ("containers", _containers),
     "cables": ("cables", _cables),
-    "notes": ("notes", _strings),
+    "notes": ("notes", readers.strings),
 }
 _ON_HOSTS: Final = ("networks", "containers")  # these readers take the host that may be left out

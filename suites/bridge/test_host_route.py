@@ -9,21 +9,23 @@ from __future__ import annotations
 
 import pytest
 
+from fixtures.documented import Documented
 from fixtures.iproute import addresses, mac, neighbours, routes
+from netverify.kernel.lab import Lab
 from netverify.reachability.matrix import matrix
-from netverify.reachability.probe import icmp, tcp, udp
+from netverify.reachability.probe import Probe, icmp, tcp, udp
 
 ROUTE = "172.18.0.0/24 dev br0"
 
 
 @pytest.fixture
-def bridge(lab, documented):
+def bridge(lab: Lab, documented: Documented) -> Lab:
     """The topology with both routes."""
     return lab.up(documented("bridge-host-route"))
 
 
 @pytest.mark.parametrize("probe", [icmp(), udp(53), tcp(80)], ids=str)
-def test_with_both_routes(bridge, probe):
+def test_with_both_routes(bridge: Lab, probe: Probe) -> None:
     """The namespace reaches the host's address, as in the document, and the host reaches the namespace."""
     assert addresses(bridge, "host", "br0") == []
 
@@ -35,7 +37,7 @@ def test_with_both_routes(bridge, probe):
 
 
 @pytest.mark.parametrize("probe", [icmp(), udp(53), tcp(80)], ids=str)
-def test_without_the_route_of_the_host(bridge, probe):
+def test_without_the_route_of_the_host(bridge: Lab, probe: Probe) -> None:
     """The host finds no way to 172.18.0.0/24: it cannot ask, and it cannot answer either."""
     bridge.run("host", f"ip route del {ROUTE}")
 
@@ -47,7 +49,7 @@ def test_without_the_route_of_the_host(bridge, probe):
 
 
 @pytest.mark.parametrize("probe", [icmp(), udp(53), tcp(80)], ids=str)
-def test_without_the_default_route_of_the_namespace(bridge, probe):
+def test_without_the_default_route_of_the_namespace(bridge: Lab, probe: Probe) -> None:
     """The same the other way round: the host's address is outside the namespace's subnet."""
     bridge.run("ns1", "ip route del default")
 
@@ -58,7 +60,7 @@ def test_without_the_default_route_of_the_namespace(bridge, probe):
     """)
 
 
-def test_an_address_on_the_bridge_makes_the_route_needless(bridge):
+def test_an_address_on_the_bridge_makes_the_route_needless(bridge: Lab) -> None:
     """What the other documents do: an address of the subnet on br0 brings the route with it."""
     bridge.run("host", f"ip route del {ROUTE}")
     bridge.run("host", "ip addr add 172.18.0.1/24 dev br0")
@@ -68,7 +70,7 @@ def test_an_address_on_the_bridge_makes_the_route_needless(bridge):
     assert (cell.replied, cell.seen_source) == (True, "172.18.0.1")
 
 
-def test_whose_addresses_are_seen(bridge):
+def test_whose_addresses_are_seen(bridge: Lab) -> None:
     """br0 has no address to send from, so the host takes that of eth0."""
     there, back = bridge.ask(icmp(), "host", "ns1"), bridge.ask(icmp(), "ns1", "host")
 
@@ -76,7 +78,7 @@ def test_whose_addresses_are_seen(bridge):
     assert back.seen_source == "172.18.0.2"
 
 
-def test_the_host_answers_arp_on_the_bridge_for_an_address_of_its_port(bridge):
+def test_the_host_answers_arp_on_the_bridge_for_an_address_of_its_port(bridge: Lab) -> None:
     """ns1's route has no gateway, so ns1 asks for the host's address itself; br0 answers for it.
 
     An address belongs to the host and not to a device (arp_ignore is 0, ip-sysctl).

@@ -20,9 +20,12 @@ from dataclasses import replace
 
 import pytest
 
+from fixtures.documented import Documented
 from fixtures.iproute import addresses, forget, mac, neighbours, remember, routes
+from netverify.kernel.lab import Lab
 from netverify.reachability.matrix import matrix
-from netverify.reachability.probe import Outcome, icmp, tcp, udp
+from netverify.reachability.probe import Outcome, Probe, icmp, tcp, udp
+from netverify.topology.model import Topology
 
 OUTSIDE = ("host", "gateway", "internet")
 NAMESPACES = ("ns0", "ns1", "ns2")
@@ -31,13 +34,13 @@ MASQUERADE = "-t nat -A POSTROUTING -s 10.1.1.0/24 -j MASQUERADE"
 
 
 @pytest.fixture
-def after(documented):
+def after(documented: Documented) -> Topology:
     """The topology as the document leaves it: the card is a port, the bridge has both addresses."""
     return documented("bridge-physical-nic")
 
 
 @pytest.fixture
-def before(after):
+def before(after: Topology) -> Topology:
     """The topology before the document touches the card: it stands apart and has its own address."""
     host = after.host("host")
     (card,), (bridge,) = host.interfaces, host.bridges
@@ -49,7 +52,7 @@ def before(after):
     )
 
 
-def test_step_by_step(lab, before):
+def test_step_by_step(lab: Lab, before: Topology) -> None:
     """The host and the LAN before, between and after the steps of the document."""
     lab.up(before)
     everything = matrix("""
@@ -78,7 +81,7 @@ def test_step_by_step(lab, before):
     assert lab.reachability(icmp(), OUTSIDE) == everything
 
 
-def test_an_address_left_on_the_card_breaks_after_a_while(lab, before):
+def test_an_address_left_on_the_card_breaks_after_a_while(lab: Lab, before: Topology) -> None:
     """While the ARP table remembers the neighbours, all is well; then the host reaches nobody on the LAN.
 
     The document only says that the network breaks "after a while" unless the address is moved. Requests for
@@ -111,7 +114,7 @@ def test_an_address_left_on_the_card_breaks_after_a_while(lab, before):
 
 
 @pytest.mark.parametrize("probe", [icmp(), udp(53), tcp(80)], ids=str)
-def test_after_all_steps(lab, after, probe):
+def test_after_all_steps(lab: Lab, after: Topology, probe: Probe) -> None:
     """Host, namespaces and LAN reach each other; with MASQUERADE the namespaces reach the outside too.
 
     Nobody outside knows a way to 10.1.1.0/24, so nobody there can begin.
@@ -131,7 +134,7 @@ def test_after_all_steps(lab, after, probe):
     """)
 
 
-def test_what_masquerade_does(lab, after):
+def test_what_masquerade_does(lab: Lab, after: Topology) -> None:
     """Without it the private address leaks, and no answer finds its way back; with it the host's is seen."""
     lab.up(after)
     without = lab.ask(icmp(), "ns0", "internet")
@@ -150,7 +153,7 @@ def test_what_masquerade_does(lab, after):
     )
 
 
-def test_forwarding_is_needed(lab, after):
+def test_forwarding_is_needed(lab: Lab, after: Topology) -> None:
     """The document leaves net.ipv4.ip_forward to another article; without it nothing leaves the host."""
     lab.up(after)
     lab.firewall("host").run(MASQUERADE)
@@ -163,7 +166,7 @@ def test_forwarding_is_needed(lab, after):
 
 
 @pytest.mark.parametrize("probe", [icmp(), udp(53), tcp(80)], ids=str)
-def test_the_card_need_not_be_on_the_bridge(lab, before, probe):
+def test_the_card_need_not_be_on_the_bridge(lab: Lab, before: Topology, probe: Probe) -> None:
     """The namespaces reach the outside just as well while the card stands apart with its own address.
 
     The document calls enslaving it the first thing to do.
@@ -179,13 +182,15 @@ def test_the_card_need_not_be_on_the_bridge(lab, before, probe):
         ns1   .        .
         ns2   .        .
     """)
-    assert {cell.seen_source.split(":")[0] for cell in seen.cells()} == {"192.168.122.101"}
+    assert {str(cell.seen_source).split(":")[0] for cell in seen.cells()} == {"192.168.122.101"}
 
 
 @pytest.mark.parametrize(
     ("card", "outcome"), [("on the bridge", Outcome.DELIVERED), ("apart", Outcome.UNREACHABLE)]
 )
-def test_on_the_bridge_the_card_makes_the_namespaces_part_of_the_lan(lab, before, after, card, outcome):
+def test_on_the_bridge_the_card_makes_the_namespaces_part_of_the_lan(
+    lab: Lab, before: Topology, after: Topology, card: str, outcome: Outcome
+) -> None:
     """With the card on the bridge, a namespace that wants to is a machine of the LAN, past the host's rules.
 
     Seed document 003, section 'Container networks', calls this network nearly the same as Docker's. Docker
@@ -205,7 +210,7 @@ def test_on_the_bridge_the_card_makes_the_namespaces_part_of_the_lan(lab, before
 
 @pytest.mark.needs("br_netfilter")
 @pytest.mark.parametrize(("shown", "source"), [(0, "10.1.1.10"), (1, "10.1.1.1")], ids=["off", "on"])
-def test_the_masquerade_rule_and_br_netfilter(lab, after, shown, source):
+def test_the_masquerade_rule_and_br_netfilter(lab: Lab, after: Topology, shown: int, source: str) -> None:
     """With br_netfilter the document's rule also rewrites what goes from namespace to namespace.
 
     It names no outgoing device. What Docker writes instead, `! -o docker0`, leaves neighbours on the bridge

@@ -8,22 +8,24 @@ from __future__ import annotations
 
 import pytest
 
+from fixtures.documented import Documented
 from fixtures.iproute import addresses, devices, mac, neighbours, routes, shown
+from netverify.kernel.lab import Lab
 from netverify.reachability.matrix import matrix
-from netverify.reachability.probe import arp, icmp, tcp, udp
+from netverify.reachability.probe import Probe, arp, icmp, tcp, udp
 
 NAMESPACES = ("ns0", "ns1", "ns2")
 EVERYBODY = (*NAMESPACES, "host")
 
 
 @pytest.fixture
-def bridge(lab, documented):
+def bridge(lab: Lab, documented: Documented) -> Lab:
     """The topology as the document ends up with it."""
     return lab.up(documented("bridge-three-namespaces"))
 
 
 @pytest.mark.parametrize("probe", [icmp(), udp(53), tcp(80)], ids=str)
-def test_everybody_reaches_everybody(bridge, probe):
+def test_everybody_reaches_everybody(bridge: Lab, probe: Probe) -> None:
     """The host reaches the namespaces, they reach the host, and they reach each other.
 
     The document says that the last does not work by default; `test_bridge_netfilter.py` shows what it depends
@@ -39,7 +41,7 @@ def test_everybody_reaches_everybody(bridge, probe):
     """)
 
 
-def test_the_bridge_joins_them(bridge):
+def test_the_bridge_joins_them(bridge: Lab) -> None:
     """Without its port on the bridge a namespace is alone; back on the bridge, it is among the others again.
 
     Its packets still come out of the cable at the host, which takes those for its own address, whatever the
@@ -61,7 +63,7 @@ def test_the_bridge_joins_them(bridge):
     assert back.pairs(".") == {(source, target) for source in EVERYBODY for target in EVERYBODY}
 
 
-def test_the_address_of_the_bridge_is_the_host(bridge):
+def test_the_address_of_the_bridge_is_the_host(bridge: Lab) -> None:
     """Without an address on br0 the host is out of it, and the namespaces still reach each other.
 
     A bridge is a switch; the host's own connection to it is the device that is called like the bridge.
@@ -81,7 +83,7 @@ def test_the_address_of_the_bridge_is_the_host(bridge):
     assert routes(bridge, "host") == []
 
 
-def test_nothing_leads_out_without_a_default_route(bridge):
+def test_nothing_leads_out_without_a_default_route(bridge: Lab) -> None:
     """`ping 8.8.8.8` in a namespace says "Network is unreachable", as in the document."""
     for name in NAMESPACES:
         cell = bridge.ask(icmp(), name, "host@8.8.8.8")
@@ -91,7 +93,7 @@ def test_nothing_leads_out_without_a_default_route(bridge):
         ]
 
 
-def test_devices_of_the_document(bridge):
+def test_devices_of_the_document(bridge: Lab) -> None:
     """Names and addresses are those of the document; the host's ends are ports of br0."""
     assert devices(bridge, "host") == {"lo", "br0", "veth0-br", "veth1-br", "veth2-br"}
     assert {record["ifname"] for record in shown(bridge, "host", "link show master br0")} == {
@@ -107,7 +109,7 @@ def test_devices_of_the_document(bridge):
     ]
 
 
-def test_arp_entries_are_right(bridge):
+def test_arp_entries_are_right(bridge: Lab) -> None:
     """After a ping each namespace knows the others' MAC addresses, and the gateway's is that of the bridge.
 
     Seed document 002, section 'Verifying the network inside a namespace': `arp` in ns01 shows ns02's MAC and,
@@ -128,7 +130,7 @@ def test_arp_entries_are_right(bridge):
         assert neighbours(bridge, name) == {ip: known for ip, known in macs.items() if ip != own}
 
 
-def test_arp_is_answered_by_the_owner_of_the_address(bridge):
+def test_arp_is_answered_by_the_owner_of_the_address(bridge: Lab) -> None:
     """Seed document 002, the same section: "ARP, Reply 192.168.88.12 is-at fe:a2:57:1c:67:df"."""
     for name in NAMESPACES[1:]:
         cell = bridge.ask(arp(), "ns0", name)
@@ -137,7 +139,7 @@ def test_arp_is_answered_by_the_owner_of_the_address(bridge):
     assert (gateway.receiver, gateway.detail) == ("host", f"is at {mac(bridge, 'host', 'br0')}")
 
 
-def test_a_ping_as_tcpdump_shows_it(bridge):
+def test_a_ping_as_tcpdump_shows_it(bridge: Lab) -> None:
     """First who-has and is-at, then echo request and echo reply.
 
     Seed document 002, section 'Verifying the network inside a namespace', captures a ping from ns01 to ns02

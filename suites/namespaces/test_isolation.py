@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import pytest
 
+from fixtures.documented import Documented
 from fixtures.iproute import addresses, devices, neighbours, routes
+from netverify.kernel.lab import Lab
 from netverify.reachability.matrix import matrix
-from netverify.reachability.probe import Outcome, icmp, tcp, udp
+from netverify.reachability.probe import Outcome, Probe, icmp, tcp, udp
 
 BOTH = ("study01", "study02")
 
 
 @pytest.fixture
-def two(lab, documented):
+def two(lab: Lab, documented: Documented) -> Lab:
     """Two namespaces with lo up, and a bridge called br0 in the first one."""
     lab.up(documented("two-namespaces"))
     for name in BOTH:
@@ -26,7 +28,7 @@ def two(lab, documented):
     return lab
 
 
-def test_devices(two):
+def test_devices(two: Lab) -> None:
     """A device that is made in one namespace is not in another, which may use the same name and number."""
     assert devices(two, "study01") == {"lo", "br0"}
     assert devices(two, "study02") == {"lo"}
@@ -38,7 +40,7 @@ def test_devices(two):
     assert devices(two, "study02") == {"lo", "br0"}
 
 
-def test_addresses(two):
+def test_addresses(two: Lab) -> None:
     """The same address may be given in two namespaces, and each one reaches its own."""
     address = "10.0.0.1/24"
     two.run("study02", "ip link add br0 type bridge")
@@ -58,7 +60,7 @@ def test_addresses(two):
     assert two.ask(icmp(), "study02", "study02@10.0.0.1").outcome is Outcome.DELIVERED
 
 
-def test_routes(two):
+def test_routes(two: Lab) -> None:
     """A route in one namespace is not one of another."""
     two.run("study01", "ip route add 10.9.0.0/16 dev br0")
 
@@ -66,7 +68,7 @@ def test_routes(two):
     assert routes(two, "study02") == []
 
 
-def test_arp_table(two):
+def test_arp_table(two: Lab) -> None:
     """A neighbour that one namespace knows is unknown to another, although their bridges look alike."""
     two.run("study02", "ip link add br0 type bridge")
     two.run("study02", "ip link set br0 up")
@@ -76,7 +78,7 @@ def test_arp_table(two):
     assert neighbours(two, "study02") == {}
 
 
-def test_iptables(two):
+def test_iptables(two: Lab) -> None:
     """A rule that drops everything in one namespace drops nothing in another."""
     two.firewall("study01").run("-A INPUT -i lo -j DROP")
     two.firewall("study02").rules()  # watched as well, so that a drop there would be seen
@@ -94,7 +96,7 @@ def test_iptables(two):
 
 
 @pytest.mark.parametrize("probe", [udp(53), tcp(80)], ids=str)
-def test_ports(two, probe):
+def test_ports(two: Lab, probe: Probe) -> None:
     """The same port can be bound in two namespaces at once, and binding it in one binds it in no other.
 
     Seed document 004, section 'Network Namespace': ports do not clash once each container has its own.
@@ -112,7 +114,7 @@ def test_ports(two, probe):
     assert [cell.outcome for cell in one] == [Outcome.DELIVERED, Outcome.REFUSED]
 
 
-def test_forwarding_is_a_setting_of_one_namespace(two):
+def test_forwarding_is_a_setting_of_one_namespace(two: Lab) -> None:
     """Switching forwarding on in one namespace leaves it off in another.
 
     Not in the documents, but what seed document 001, section 4, overlooks ("switch on forwarding of this

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from fixtures.documented import Documented
 from fixtures.iproute import devices
 from netverify.errors import KernelError
+from netverify.kernel.lab import Lab
 from netverify.reachability.probe import Outcome, icmp
 
 NAMES = Path("/run/netns")
@@ -29,13 +31,13 @@ def linked(name: str, path: str) -> Iterator[None]:
 
 
 @pytest.fixture
-def host(lab, documented):
+def host(lab: Lab, documented: Documented) -> Lab:
     """A lab in whose namespaces nothing has a name yet; study01 stands for the host of the containers."""
     lab.up(documented("two-namespaces"))
     return lab
 
 
-def test_ip_netns_does_not_find_a_container(host):
+def test_ip_netns_does_not_find_a_container(host: Lab) -> None:
     """A process in a namespace of its own has no name; `lsns` finds it, `ip netns` does not.
 
     Seed document 003, section 'Container networks': Docker puts no file into /run/netns. Section 'Linux
@@ -47,7 +49,7 @@ def test_ip_netns_does_not_find_a_container(host):
         assert str(container.pid) in found
 
 
-def test_a_link_gives_a_container_a_name(host):
+def test_a_link_gives_a_container_a_name(host: Lab) -> None:
     """A link to /proc/PID/ns/net makes `ip netns` list the namespace, and enter it.
 
     Seed document 003, section 'Container networks'; seed document 000, section 'ip netns'.
@@ -72,7 +74,7 @@ def test_a_link_gives_a_container_a_name(host):
     assert devices(host, "study01") == {"lo"}
 
 
-def test_a_container_can_be_adopted(host):
+def test_a_container_can_be_adopted(host: Lab) -> None:
     """A lab takes in the namespace of a process and asks questions there, as it does of its own."""
     with host.resident("study01", A_NEW_NAMESPACE) as container:
         host.adopt("container", container.path)
@@ -84,7 +86,7 @@ def test_a_container_can_be_adopted(host):
     assert (after.outcome, after.receiver) == (Outcome.DELIVERED, "container")
 
 
-def test_a_link_does_not_keep_a_namespace(host):
+def test_a_link_does_not_keep_a_namespace(host: Lab) -> None:
     """A link leads nowhere once the process is gone; what `ip netns add` made stays, since it is a mount.
 
     The documents do not say so: seed document 003, section 'Container networks', leaves its link behind.

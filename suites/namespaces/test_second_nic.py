@@ -1,8 +1,8 @@
 """A running container gets a second network card, through the namespace of its process.
 
 Seed document 003, section 'Container networks': nginx runs in a container; its namespace is linked into
-/run/netns, one end of a veth pair is put into it and called eth1, and then `ping 10.1.0.2` and `curl 10.1.0.2`
-on the host reach the container past docker0.
+/run/netns, one end of a veth pair is put into it and called eth1, and then `ping 10.1.0.2` and
+`curl 10.1.0.2` on the host reach the container past docker0.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from fixtures.documented import Documented
 from fixtures.iproute import addresses, devices, routes
+from netverify.kernel.lab import Lab
 from netverify.reachability.matrix import matrix
-from netverify.reachability.probe import Outcome, icmp, tcp
+from netverify.reachability.probe import Outcome, Probe, icmp, tcp
 
 NAMES = Path("/run/netns")
 SECOND = "nginx@10.1.0.2"
@@ -24,7 +26,7 @@ NAME = "ns-993"  # the document's; 993 is the number of the process there
 
 
 @contextmanager
-def attached(lab) -> Iterator[None]:
+def attached(lab: Lab) -> Iterator[None]:
     """The commands of the document; the link is taken away again, which it forgets."""
     with lab.resident("nginx") as process:
         NAMES.mkdir(exist_ok=True)
@@ -48,12 +50,12 @@ def attached(lab) -> Iterator[None]:
 
 
 @pytest.fixture
-def running(lab, documented):
+def running(lab: Lab, documented: Documented) -> Lab:
     """The container on docker0, before it gets its second card."""
     return lab.up(replace(documented("second-nic"), cables=()))
 
 
-def test_the_card_appears_in_the_running_container(running):
+def test_the_card_appears_in_the_running_container(running: Lab) -> None:
     """What `ip addr` shows in the container before and after, as in the document."""
     assert devices(running, "nginx") == {"lo", "eth0"}
 
@@ -69,7 +71,7 @@ def test_the_card_appears_in_the_running_container(running):
 
 
 @pytest.mark.parametrize("probe", [icmp(), tcp(80)], ids=str)
-def test_the_host_reaches_it(running, probe):
+def test_the_host_reaches_it(running: Lab, probe: Probe) -> None:
     """`ping 10.1.0.2` and `curl 10.1.0.2` on the host: not before, but with the card."""
     before = running.ask(probe, "host", SECOND)
     with attached(running):
@@ -78,13 +80,13 @@ def test_the_host_reaches_it(running, probe):
 
     assert before.outcome is Outcome.UNREACHABLE
     assert (after.outcome, after.receiver, after.replied) == (Outcome.DELIVERED, "nginx", True)
-    assert after.seen_source.split(":")[0] == "10.1.0.1"
+    assert str(after.seen_source).split(":")[0] == "10.1.0.1"
     assert way_back.replied
     assert way_back.seen_source == "10.1.0.2"
 
 
 @pytest.mark.parametrize("probe", [icmp(), tcp(80)], ids=str)
-def test_the_first_card_goes_on_working(running, probe):
+def test_the_first_card_goes_on_working(running: Lab, probe: Probe) -> None:
     """Host and container reach each other over docker0 as before, and the default route stays there."""
     both = matrix("""
                 nginx  host
@@ -101,7 +103,7 @@ def test_the_first_card_goes_on_working(running, probe):
         ]
 
 
-def test_the_packets_take_the_second_card(running):
+def test_the_packets_take_the_second_card(running: Lab) -> None:
     """A packet for 10.1.0.2 passes the new cable, and none of it docker0."""
     with (
         attached(running),
@@ -114,7 +116,7 @@ def test_the_packets_take_the_second_card(running):
     assert bridge.frames == ()
 
 
-def test_docker_knows_nothing_of_it(running):
+def test_docker_knows_nothing_of_it(running: Lab) -> None:
     """The published port still leads to the first card, and no rule of Docker's names the second one.
 
     The document does not ask; it follows from attaching the card behind the engine's back.
@@ -129,7 +131,7 @@ def test_docker_knows_nothing_of_it(running):
     assert (published.outcome, published.receiver) == (Outcome.DELIVERED, "nginx")
 
 
-def test_the_topology_describes_the_same(lab, documented):
+def test_the_topology_describes_the_same(lab: Lab, documented: Documented) -> None:
     """Built at once from the topology, the container has the same cards and answers on both."""
     lab.up(documented("second-nic"))
 

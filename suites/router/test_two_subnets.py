@@ -11,8 +11,11 @@ from dataclasses import replace
 
 import pytest
 
+from fixtures.documented import Documented
+from netverify.kernel.lab import Lab
 from netverify.reachability.matrix import matrix
-from netverify.reachability.probe import Outcome, icmp, tcp, udp
+from netverify.reachability.probe import Outcome, Probe, icmp, tcp, udp
+from netverify.topology.model import Topology
 
 ENDS = ("ns0", "ns1")
 TARGETS = ("ns0", "ns1", "ns-router@192.168.0.1", "ns-router@192.168.1.1")
@@ -22,14 +25,14 @@ PROBES = pytest.mark.parametrize("probe", [icmp(), udp(53), tcp(80)], ids=str)
 
 
 @pytest.fixture
-def without_routes(documented):
+def without_routes(documented: Documented) -> Topology:
     """The topology after step 3 of the document: addresses everywhere, forwarding on, no routes yet."""
     topology = documented("router-two-subnets")
     return replace(topology, hosts=tuple(replace(host, routes=()) for host in topology.hosts))
 
 
 @PROBES
-def test_no_route(lab, without_routes, probe):
+def test_no_route(lab: Lab, without_routes: Topology, probe: Probe) -> None:
     """Each reaches its own gateway and nothing beyond (step 4, "ns0 and ns1 cannot communicate yet")."""
     lab.up(without_routes)
 
@@ -44,7 +47,7 @@ def test_no_route(lab, without_routes, probe):
 
 
 @PROBES
-def test_one_way_route(lab, without_routes, probe):
+def test_one_way_route(lab: Lab, without_routes: Topology, probe: Probe) -> None:
     """With ns0's route alone, its packets arrive at ns1, and ns1 has no way to answer.
 
     The document sets both routes at once; this is why one is not enough.
@@ -63,8 +66,8 @@ def test_one_way_route(lab, without_routes, probe):
 
 
 @PROBES
-def test_both_routes(lab, documented, without_routes, probe):
-    """With both routes they communicate (step 5), set by hand or described by the topology."""
+def test_both_routes(lab: Lab, without_routes: Topology, probe: Probe) -> None:
+    """With both routes they communicate (step 5)."""
     lab.up(without_routes)
     lab.run("ns0", FROM_NS0)
     lab.run("ns1", FROM_NS1)
@@ -77,7 +80,7 @@ def test_both_routes(lab, documented, without_routes, probe):
 
 
 @PROBES
-def test_forwarding_off(lab, documented, probe):
+def test_forwarding_off(lab: Lab, documented: Documented, probe: Probe) -> None:
     """A router that does not forward drops what is not for itself; all its own addresses answer still."""
     lab.up(documented("router-two-subnets"))
     lab.sysctl("ns-router", "net.ipv4.ip_forward", 0)
@@ -94,7 +97,7 @@ def test_forwarding_off(lab, documented, probe):
     )
 
 
-def test_forwarding_off_and_on_again(lab, documented):
+def test_forwarding_off_and_on_again(lab: Lab, documented: Documented) -> None:
     """It can be switched at any time (seed document 001, section 8: net.ipv4.ip_forward=1)."""
     lab.up(documented("router-two-subnets"))
     seen = []
@@ -105,12 +108,12 @@ def test_forwarding_off_and_on_again(lab, documented):
     assert seen == [Outcome.DELIVERED, Outcome.FILTERED, Outcome.DELIVERED]
 
 
-def test_forwarding_is_needed_in_the_router_and_nowhere_else(lab, documented):
+def test_forwarding_is_needed_in_the_router_and_nowhere_else(lab: Lab, documented: Documented) -> None:
     """Forwarding of another namespace does not help.
 
     Step 1 of the document makes the namespaces and switches on forwarding "of this machine". The setting is
-    each namespace's own (network_namespaces(7)): it is the router's that counts. What the machine's does is to
-    be copied into namespaces made after it was switched on (net.core.devconf_inherit_init_net).
+    each namespace's own (network_namespaces(7)): it is the router's that counts. The machine's is merely
+    copied into namespaces that are made after it was switched on (net.core.devconf_inherit_init_net).
     """
     lab.up(documented("router-two-subnets"))
     lab.sysctl("ns-router", "net.ipv4.ip_forward", 0)
@@ -127,7 +130,7 @@ def test_forwarding_is_needed_in_the_router_and_nowhere_else(lab, documented):
     assert in_the_router.replied
 
 
-def test_the_router_translates_nothing_and_takes_one_from_the_ttl(lab, documented):
+def test_the_router_translates_nothing_and_takes_one_from_the_ttl(lab: Lab, documented: Documented) -> None:
     """Seen at both of the router's devices: the same addresses, and a TTL of 64, then 63 (RFC 791)."""
     lab.up(documented("router-two-subnets"))
     wanted = "icmp[icmptype] = icmp-echo"

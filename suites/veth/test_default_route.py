@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import pytest
 
+from fixtures.documented import Documented
 from fixtures.iproute import mac, neighbours, routes
+from netverify.kernel.lab import Lab
 from netverify.reachability.matrix import matrix
-from netverify.reachability.probe import Outcome, icmp, tcp
+from netverify.reachability.probe import Outcome, Probe, icmp, tcp
 
 FAR = "10.9.9.9"  # an address of ns2 outside the subnet of the cable
 
 
 @pytest.fixture
-def pair(lab, documented):
+def pair(lab: Lab, documented: Documented) -> Lab:
     """The document's pair; ns2 has one more address, which only the default route leads to."""
     lab.up(documented("veth-default-route"))
     lab.run("ns2", f"ip addr add {FAR}/32 dev lo")
@@ -24,7 +26,7 @@ def pair(lab, documented):
 
 
 @pytest.mark.parametrize("probe", [icmp(), tcp(80)], ids=str)
-def test_the_ping_of_the_document_needs_no_default_route(pair, probe):
+def test_the_ping_of_the_document_needs_no_default_route(pair: Lab, probe: Probe) -> None:
     """The neighbour is in the subnet of the device: its route leads there, with the default route or without.
 
     The document sets the default route before its ping, as if it were needed.
@@ -40,7 +42,7 @@ def test_the_ping_of_the_document_needs_no_default_route(pair, probe):
 
 
 @pytest.mark.parametrize("probe", [icmp(), tcp(80)], ids=str)
-def test_a_default_route_without_gateway_leads_to_every_address_on_the_cable(pair, probe):
+def test_a_default_route_without_gateway_leads_to_every_address_on_the_cable(pair: Lab, probe: Probe) -> None:
     """With it, ns1 reaches any address of ns2; without it, only those of the subnet."""
     with_it = pair.ask(probe, "ns1", f"ns2@{FAR}")
     pair.run("ns1", "ip route del default")
@@ -52,14 +54,14 @@ def test_a_default_route_without_gateway_leads_to_every_address_on_the_cable(pai
     assert "no route" in without.detail
 
 
-def test_every_address_is_a_neighbour(pair):
+def test_every_address_is_a_neighbour(pair: Lab) -> None:
     """Without a gateway the sender asks the wire for the destination itself: there is an ARP entry for it."""
     pair.ask(icmp(), "ns1", f"ns2@{FAR}")
 
     assert neighbours(pair, "ns1")[FAR] == mac(pair, "ns2", "veth1")
 
 
-def test_what_is_not_on_the_cable_stays_unreachable(pair):
+def test_what_is_not_on_the_cable_stays_unreachable(pair: Lab) -> None:
     """The route exists, but nobody answers ARP for 8.8.8.8: the host itself says unreachable.
 
     So such a route opens no way to the outside, which seed document 002 reaches by a bridge and MASQUERADE.
@@ -74,8 +76,8 @@ def test_what_is_not_on_the_cable_stays_unreachable(pair):
     assert "ENETUNREACH" in without.detail
 
 
-def test_the_way_back_needs_a_route_too(pair):
-    """From an address outside the subnet, requests arrive at ns1, and only ns1's default route answers them."""
+def test_the_way_back_needs_a_route_too(pair: Lab) -> None:
+    """Requests from an address outside the subnet arrive at ns1, and only its default route answers them."""
     pair.run("ns2", f"ip route replace default dev veth1 src {FAR}")
     targets = ["ns1@172.18.0.2"]
     pair.run("ns2", "ip route del 172.18.0.0/24")  # so that the default route, and its source, are used

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import pytest
 
+from fixtures.documented import Documented
 from fixtures.iproute import addresses, devices, forget, remember, routes
 from netverify.errors import KernelError
+from netverify.kernel.lab import Lab
 from netverify.reachability.matrix import matrix
-from netverify.reachability.probe import Outcome, icmp, tcp
+from netverify.reachability.probe import Outcome, Probe, icmp, tcp
 
 TARGET = "172.16.1.102"
 
 
-def move(lab, *, up=True):
+def move(lab: Lab, *, up: bool = True) -> None:
     """Move veth02 from the host to study02."""
     lab.run("host", f"ip link set veth02 netns {lab.namespace('study02').path}")
     if up:
@@ -24,7 +26,7 @@ def move(lab, *, up=True):
         lab.settle()
 
 
-def test_before_the_move(lab, documented):
+def test_before_the_move(lab: Lab, documented: Documented) -> None:
     """The namespace and the host reach each other; the third namespace reaches nobody."""
     lab.up(documented("veth-to-host"))
 
@@ -39,7 +41,7 @@ def test_before_the_move(lab, documented):
     assert routes(lab, "study01") == ["172.16.1.0/24 dev veth01 proto kernel scope link src 172.16.1.101"]
 
 
-def test_the_moved_end_loses_its_address(lab, documented):
+def test_the_moved_end_loses_its_address(lab: Lab, documented: Documented) -> None:
     """In its new namespace the device is down and has no address; where it was, its route is gone too."""
     lab.up(documented("veth-to-host"))
     assert addresses(lab, "host", "veth02") == ["172.16.1.102/24"]
@@ -54,7 +56,9 @@ def test_the_moved_end_loses_its_address(lab, documented):
 
 
 @pytest.mark.parametrize("probe", [icmp(), tcp(80)], ids=str)
-def test_the_moved_end_stops_answering_until_it_is_configured(lab, documented, probe):
+def test_the_moved_end_stops_answering_until_it_is_configured(
+    lab: Lab, documented: Documented, probe: Probe
+) -> None:
     """Nobody answers any more, not even when the device is up again; with an address it works.
 
     The document shows "Destination Host Unreachable": nobody answers ARP for 172.16.1.102. That is so once
@@ -81,7 +85,7 @@ def test_the_moved_end_stops_answering_until_it_is_configured(lab, documented, p
     assert configured.replied
 
 
-def test_a_moved_device_cannot_be_moved_from_where_it_was(lab, documented):
+def test_a_moved_device_cannot_be_moved_from_where_it_was(lab: Lab, documented: Documented) -> None:
     """It is in one namespace only, so the host has no device to give away a second time.
 
     Seed document 004, section 'Configuring a network namespace'.
@@ -93,7 +97,7 @@ def test_a_moved_device_cannot_be_moved_from_where_it_was(lab, documented):
         move(lab, up=False)
 
 
-def test_a_moved_device_cannot_take_a_name_that_is_taken(lab, documented):
+def test_a_moved_device_cannot_take_a_name_that_is_taken(lab: Lab, documented: Documented) -> None:
     """Names are unique within a namespace: the move fails, and the device stays where it is."""
     lab.up(documented("veth-to-host"))
     lab.run("study02", "ip link add veth02 type bridge")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
 
+from fixtures.documented import Documented
 from fixtures.iproute import addresses, devices, mac, routes, shown
 from netverify.errors import KernelError
 from netverify.kernel.capture import CaptureError
+from netverify.kernel.lab import Lab
 from netverify.reachability.matrix import matrix
-from netverify.reachability.probe import Outcome, arp, icmp, tcp, udp
+from netverify.reachability.probe import Outcome, Probe, arp, icmp, tcp, udp
 
 # Made by hand, step by step; "second" is the namespace that the far end is moved to.
 STEPS = (
@@ -24,19 +27,19 @@ STEPS = (
 
 
 @pytest.fixture
-def bare(lab, documented):
+def bare(lab: Lab, documented: Documented) -> Lab:
     """The two namespaces of the document without the cable between them."""
     return lab.up(replace(documented("veth-pair"), cables=()))
 
 
-def perform(lab, steps):
+def perform(lab: Lab, steps: Iterable[tuple[str, str]]) -> None:
     """Type the commands of a document."""
     for node, command in steps:
         lab.run(node, command.format(second=lab.namespace("test2").path))
 
 
 @pytest.mark.parametrize("probe", [icmp(), udp(53), tcp(80)], ids=str)
-def test_both_ends_reach_each_other(lab, documented, probe):
+def test_both_ends_reach_each_other(lab: Lab, documented: Documented, probe: Probe) -> None:
     """What goes in at one end comes out at the other.
 
     Seed document 000, section 'Connecting two namespaces with a veth pair'; seed document 003, the section of
@@ -53,7 +56,7 @@ def test_both_ends_reach_each_other(lab, documented, probe):
     """)
 
 
-def test_the_receiver_sees_the_address_of_the_other_end(lab, documented):
+def test_the_receiver_sees_the_address_of_the_other_end(lab: Lab, documented: Documented) -> None:
     """Nothing translates addresses on a cable (seed document 000, the same section)."""
     lab.up(documented("veth-pair"))
 
@@ -63,7 +66,7 @@ def test_the_receiver_sees_the_address_of_the_other_end(lab, documented):
     assert (back.receiver, back.seen_source) == ("test1", "192.168.1.2")
 
 
-def test_the_ends_are_on_one_link(lab, documented):
+def test_the_ends_are_on_one_link(lab: Lab, documented: Documented) -> None:
     """Each end answers the other's who-has with its own MAC address (the same sections)."""
     lab.up(documented("veth-pair"))
 
@@ -73,7 +76,7 @@ def test_the_ends_are_on_one_link(lab, documented):
     assert back.detail == f"is at {mac(lab, 'test1', 'veth-test1')}"
 
 
-def test_without_the_cable_nobody_is_there(bare):
+def test_without_the_cable_nobody_is_there(bare: Lab) -> None:
     """Two namespaces alone cannot talk (seed document 000, section 'Communication between namespaces')."""
     for node, address in (("test1", "192.168.1.1/32"), ("test2", "192.168.1.2/32")):
         bare.run(node, f"ip addr add {address} dev lo")
@@ -88,7 +91,7 @@ def test_without_the_cable_nobody_is_there(bare):
     """)
 
 
-def test_step_by_step(bare):
+def test_step_by_step(bare: Lab) -> None:
     """Only the last step connects: both ends have to be up.
 
     Seed document 000, section 'Connecting two namespaces with a veth pair'; seed document 003, the section of
@@ -108,7 +111,7 @@ def test_step_by_step(bare):
     assert after.replied
 
 
-def test_both_ends_move_out_of_sight(bare):
+def test_both_ends_move_out_of_sight(bare: Lab) -> None:
     """A device is in one namespace only: what was moved is gone where it was.
 
     Seed document 000, section 'Connecting two namespaces with a veth pair': after the move, `ip link` in the
@@ -127,7 +130,7 @@ def test_both_ends_move_out_of_sight(bare):
         perform(bare, [("test1", "ip link set veth-test2 netns {second}")])
 
 
-def test_an_address_is_given_where_the_device_is(bare):
+def test_an_address_is_given_where_the_device_is(bare: Lab) -> None:
     """Seed document 000 gives veth-test2 its address in test1, where that device is not: it fails.
 
     Section 'Connecting two namespaces with a veth pair' has `ip netns exec test1 ip addr add 192.168.1.2/24
@@ -142,7 +145,7 @@ def test_an_address_is_given_where_the_device_is(bare):
     assert addresses(bare, "test2", "veth-test2") == ["192.168.1.2/24"]
 
 
-def test_the_route_comes_with_the_address_once_the_device_is_up(bare):
+def test_the_route_comes_with_the_address_once_the_device_is_up(bare: Lab) -> None:
     """An address brings its subnet's route, but only to a device that is up.
 
     Seed document 003, section 'Connecting network namespaces with a veth pair', says that `ip addr add`
@@ -163,7 +166,7 @@ def test_the_route_comes_with_the_address_once_the_device_is_up(bare):
     assert [line.removesuffix(" linkdown") for line in routes(bare, "test1")] == [route]
 
 
-def test_each_end_names_the_other(bare):
+def test_each_end_names_the_other(bare: Lab) -> None:
     """Before the move an end shows its partner's name, after it the partner's number (`veth-test1@if5`).
 
     Seed document 000, section 'Connecting two namespaces with a veth pair'; seed document 004, section
@@ -181,7 +184,7 @@ def test_each_end_names_the_other(bare):
     assert far["link_index"] == near["ifindex"]
 
 
-def test_the_ends_vanish_together(lab, documented):
+def test_the_ends_vanish_together(lab: Lab, documented: Documented) -> None:
     """Deleting one end deletes the other, in whichever namespace it is.
 
     Seed document 004, section 'Configuring a network namespace', and seed document 003, section 'Connecting
@@ -196,7 +199,7 @@ def test_the_ends_vanish_together(lab, documented):
     assert devices(lab, "test2") == {"lo"}
 
 
-def test_an_end_vanishes_with_the_namespace_of_the_other(lab, documented):
+def test_an_end_vanishes_with_the_namespace_of_the_other(lab: Lab, documented: Documented) -> None:
     """When a namespace is deleted, its end of the cable goes, and the other end with it.
 
     Seed document 004, section 'Working with network namespaces', deletes namespaces and does not say it
@@ -204,11 +207,13 @@ def test_an_end_vanishes_with_the_namespace_of_the_other(lab, documented):
     time; that the device went away interrupts a capture on it, and so it is waited for.
     """
     lab.up(documented("veth-pair"))
-    with (
-        pytest.raises(CaptureError, match="went down or away"),
-        lab.capture("test1", "veth-test1") as sniffer,
-    ):
-        lab.drop("test2")
-        sniffer.wait(lambda frames: False, timeout=10)
+
+    def watch_it_go() -> None:
+        with lab.capture("test1", "veth-test1") as sniffer:
+            lab.drop("test2")
+            sniffer.wait(lambda frames: False, timeout=10)
+
+    with pytest.raises(CaptureError, match="went down or away"):
+        watch_it_go()
 
     assert devices(lab, "test1") == {"lo"}

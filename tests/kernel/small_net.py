@@ -1,4 +1,8 @@
-"""Small networks made by hand: a few namespaces, cables and bridges, without a topology or a lab."""
+"""Small networks made by hand: a few namespaces, cables and bridges, without a topology or a lab.
+
+Everybody knows the MAC addresses that they need for good. The kernel's neighbour table is one for all
+namespaces (gc_thresh3, arp(7)), and another test may be filling it at this moment.
+"""
 
 from __future__ import annotations
 
@@ -40,8 +44,8 @@ class SmallNet:
         self.configure(
             near,
             netlink.add_veth(
-                netlink.VethEnd(near_name, near_index, master=bridge),
-                netlink.VethEnd(far_name, far_index, namespace=self.namespaces[far].fd),
+                netlink.VethEnd(near_name, near_index, mac(near_index), master=bridge),
+                netlink.VethEnd(far_name, far_index, mac(far_index), namespace=self.namespaces[far].fd),
             ),
         )
         self.configure(far, netlink.set_link(far_index, up=True))
@@ -52,7 +56,7 @@ class SmallNet:
         return far_index
 
     def bridge(self, where: str, name: str, index: int) -> None:
-        self.configure(where, netlink.add_bridge(name, index))
+        self.configure(where, netlink.add_bridge(name, index, mac=mac(index)))
         self.devices.setdefault(where, []).append(index)
 
     def ready(self) -> None:
@@ -62,6 +66,11 @@ class SmallNet:
 
     def address(self, where: str, index: int, *addresses: str) -> None:
         self.configure(where, *(netlink.add_address(index, ip_interface(address)) for address in addresses))
+
+    def introduce(self, where: str, index: int, peer: int, *addresses: str) -> None:
+        """Tell a device that these addresses are at the MAC address of the device `peer`."""
+        neighbours = (netlink.add_neighbour(index, ip_interface(each).ip, mac(peer)) for each in addresses)
+        self.configure(where, *neighbours)
 
     def default_route(self, where: str, *gateways: str) -> None:
         for gateway in gateways:
@@ -149,6 +158,11 @@ def _checksum(data: bytes) -> int:
     return ~total & 0xFFFF
 
 
+def mac(index: int) -> str:
+    """The MAC address of the device with that index."""
+    return f"02:00:00:00:{index >> 8:02x}:{index & 0xFF:02x}"
+
+
 @contextmanager
 def small_net(*names: str) -> Iterator[SmallNet]:
     """Namespaces with nothing in them but `lo`."""
@@ -167,13 +181,19 @@ def small_net(*names: str) -> Iterator[SmallNet]:
         )
 
 
+LEFT, RIGHT = ("10.0.0.1/24", "fd00::1/64"), ("10.0.0.2/24", "fd00::2/64")
+
+
 @contextmanager
 def cable_net() -> Iterator[SmallNet]:
     """left (10.0.0.1, fd00::1) - right (10.0.0.2, fd00::2), both on eth0."""
     with small_net("left", "right") as net:
         right = net.cable("left", "eth0", "right", "eth0")
-        net.address("left", right - 1, "10.0.0.1/24", "fd00::1/64")
-        net.address("right", right, "10.0.0.2/24", "fd00::2/64")
+        left = right - 1
+        net.address("left", left, *LEFT)
+        net.address("right", right, *RIGHT)
+        net.introduce("left", left, right, *RIGHT)
+        net.introduce("right", right, left, *LEFT)
         net.ready()
         yield net
 
@@ -200,6 +220,8 @@ def two_bridges() -> Iterator[SmallNet]:
             index, *gateways = BRIDGES[bridge]
             eth0 = net.cable("host", f"veth-{name}", name, "eth0", bridge=index)
             net.address(name, eth0, *addresses)
+            net.introduce(name, eth0, index, *gateways)
+            net.introduce("host", index, eth0, *addresses)
             net.default_route(name, *gateways)
         for switch in ("ipv4.ip_forward", "ipv6.conf.all.forwarding"):
             net.sysctl("host", switch, 1)

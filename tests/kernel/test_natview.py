@@ -12,7 +12,7 @@ from netverify.kernel.capture import CaptureError, CaptureOverflowError
 from netverify.kernel.flow_key import Echo, Handshake, Nonce
 from netverify.kernel.natview import NatView, Point
 from netverify.reachability.flow import Direction, Leg
-from tests.kernel.small_net import SmallNet, two_bridges
+from tests.kernel.small_net import BRIDGES, SmallNet, two_bridges
 
 pytestmark = pytest.mark.needs("veth", "bridge", "AF_PACKET", "iptables", "conntrack netlink", "IPv6")
 
@@ -176,6 +176,7 @@ def test_a_nonce_finds_an_echo_whose_identifier_was_rewritten(net):
     """Two clients with one identifier behind one address: the second gets another (nf_nat_core.c)."""
     net.run("host", f"iptables {MASQUERADE}")
     net.run("a1", "ip addr add 172.19.0.3/16 dev eth0")
+    net.introduce("host", BRIDGES["br-a"][0], 101, "172.19.0.3/16")
     with watch(net) as view:
         net.ping("a1", "172.18.0.2", 38, 31)
         net.ping("a1", "172.18.0.2", 38, 31, NONCE, source="172.19.0.3")
@@ -297,10 +298,16 @@ def test_repeated_packets_are_counted_and_not_repeated(net):
 @pytest.mark.needs("vxlan")
 def test_a_tunnelled_packet_shows_its_inner_addresses_and_names_the_tunnel(net):
     """A vxlan device in b1 and one in a1: the bridges between them see UDP 4789 alone."""
-    for name, own, other in (("a1", "172.19.0.2", "172.18.0.2"), ("b1", "172.18.0.2", "172.19.0.2")):
-        net.run(name, f"ip link add vx0 type vxlan id 7 local {own} remote {other} dstport 4789 dev eth0")
-        net.run(name, f"ip addr add 10.0.0.{1 if name == 'a1' else 2}/24 dev vx0")
+    vxlan = "type vxlan id 7 dstport 4789 dev eth0"
+    for name, number, own, other in (
+        ("a1", 1, "172.19.0.2", "172.18.0.2"),
+        ("b1", 2, "172.18.0.2", "172.19.0.2"),
+    ):
+        peer = 3 - number
+        net.run(name, f"ip link add vx0 address 02:00:00:00:00:0{number} {vxlan} local {own} remote {other}")
+        net.run(name, f"ip addr add 10.0.0.{number}/24 dev vx0")
         net.run(name, "ip link set vx0 up")
+        net.run(name, f"ip neigh add 10.0.0.{peer} lladdr 02:00:00:00:00:0{peer} dev vx0")
     with watch(net) as view:
         net.ping("a1", "10.0.0.2", 38, 31)
     request = view.flow(Echo(38, 31)).at("bridge br-a", Leg.REQUEST)[0]

@@ -7,6 +7,11 @@ file of names that differs from machine to machine.
 
 from __future__ import annotations
 
+from collections import defaultdict
+
+from netverify.ruleset import Family, Ruleset
+from netverify.ruleset.vocabulary import BUILTIN_CHAINS
+
 LOADABLE_IPV4 = r"""
 filter -A INPUT
 filter -A INPUT -j ACCEPT
@@ -161,3 +166,17 @@ def lines(sample: str) -> list[tuple[str, str]]:
     """Each line of a sample as table and rule."""
     split = (line.partition(" ") for line in sample.strip().splitlines())
     return [(table, rule) for table, _, rule in split]
+
+
+def ruleset(sample: str, family: Family) -> Ruleset:
+    """The sample as one ruleset, with its tables and chains in the order of their names."""
+    rules: dict[str, list[str]] = defaultdict(list)
+    for table, rule in lines(sample):
+        rules[table].append(rule)
+    text = ""
+    for table, written in sorted(rules.items()):
+        order = BUILTIN_CHAINS[table]
+        chains = [f":{chain} ACCEPT [0:0]" for chain in order] + [":USER - [0:0]"]
+        ordered = sorted(written, key=lambda line, order=order: order.index(line.split()[1]))
+        text += "\n".join([f"*{table}", *chains, *ordered, "COMMIT\n"])
+    return Ruleset.parse(text, family=family)

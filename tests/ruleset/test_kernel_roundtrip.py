@@ -5,56 +5,30 @@ Each load happens in a network namespace of its own that ends with the process t
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-from collections import defaultdict
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 
 from netverify.ruleset import Family, Ruleset
-from netverify.ruleset.vocabulary import BUILTIN_CHAINS
-from tests.ruleset import samples
+from tests.ruleset import namespace, samples
 from tests.strategies.ruleset import loadable_rulesets
 
 COMMANDS = {"ipv4": "iptables", "ipv6": "ip6tables"}
 DOCKER = (Path(__file__).parent / "docker_three_bridges.rules").read_text()
 
 
-def run(script: str, text: str, lock: Path) -> subprocess.CompletedProcess[str]:
-    """Run a shell script in a new network namespace, with `text` on its standard input."""
-    return subprocess.run(
-        ["unshare", "-rn", "sh", "-ec", script],
-        input=text,
-        capture_output=True,
-        encoding="utf-8",
-        errors="surrogateescape",
-        env={**os.environ, "XTABLES_LOCKFILE": str(lock), "LC_ALL": "C"},
-        check=False,
-        timeout=60,
-    )
-
-
 @pytest.fixture(params=["legacy", "nft"])
 def backend(request, tmp_path):
-    """A backend whose commands are here and work in a namespace, as a function that loads and reads back."""
-    kind = request.param
-    lock = tmp_path / "xtables.lock"
-    probe = run(f"iptables-{kind}-restore && iptables-{kind}-save", "*filter\nCOMMIT\n", lock)
-    if shutil.which("unshare") is None or probe.returncode:
-        reason = f"no iptables-{kind} in a namespace here: {probe.stderr.strip()}"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+    """A backend that works in a namespace here, as a function that loads rules and reads them back."""
+    kind, lock = request.param, tmp_path / "xtables.lock"
+    namespace.need(f"iptables-{kind}-restore && iptables-{kind}-save", "*filter\nCOMMIT\n", lock)
 
     def load(text: str, family: Family, *, counters: bool = False) -> str:
         command, flag = COMMANDS[family], " -c" if counters else ""
-        done = run(f"{command}-{kind}-restore{flag} && {command}-{kind}-save{flag}", text, lock)
-        assert done.returncode == 0, done.stderr + "".join(
-            f"{n}: {line}\n" for n, line in enumerate(text.split("\n"), 1)
-        )
+        done = namespace.run(f"{command}-{kind}-restore{flag} && {command}-{kind}-save{flag}", text, lock)
+        numbered = "".join(f"{number}: {line}\n" for number, line in enumerate(text.split("\n"), 1))
+        assert done.returncode == 0, f"{done.stderr}\n{numbered}"
         return done.stdout
 
     return load
@@ -86,25 +60,13 @@ def test_dockers_rules_come_back_with_their_counters(backend):
             assert returned.chain(table.name, chain.name).counters == chain.counters
 
 
-def sample_ruleset(sample: str, family: Family) -> Ruleset:
-    rules: dict[str, list[str]] = defaultdict(list)
-    for table, rule in samples.lines(sample):
-        rules[table].append(rule)
-    text = ""
-    for table, lines in sorted(rules.items()):
-        chains = [f":{chain} ACCEPT [0:0]" for chain in BUILTIN_CHAINS[table]] + [":USER - [0:0]"]
-        ordered = sorted(lines, key=lambda line, table=table: BUILTIN_CHAINS[table].index(line.split()[1]))
-        text += "\n".join([f"*{table}", *chains, *ordered, "COMMIT\n"])
-    return Ruleset.parse(text, family=family)
-
-
 @pytest.mark.parametrize(
     ("sample", "family"),
     [(samples.LOADABLE_IPV4, "ipv4"), (samples.LOADABLE_IPV6, "ipv6")],
     ids=["ipv4", "ipv6"],
 )
 def test_every_extension_comes_back_in_the_same_words(backend, sample, family):
-    ruleset = sample_ruleset(sample, family)
+    ruleset = samples.ruleset(sample, family)
     returned = by_name(Ruleset.parse(backend(ruleset.render(), family)))
     assert returned.render().splitlines() == ruleset.render().splitlines()
 

@@ -199,13 +199,15 @@ def test_numbers_and_truth_values_are_different():
         ({"masquerade": None}, Nat("masquerade")),
         ({"dnat": {"family": "ip", "addr": "10.0.0.1", "port": 80, "flags": ["random", "persistent"]}},
          Nat("dnat", "10.0.0.1", 80, "ip", ("random", "persistent"))),
-        ({"snat": {"addr": {"prefix": {"addr": "1.2.3.0", "len": 24}}, "flags": "netmap", "type_flags": "prefix"}},
+        ({"snat": {"addr": {"prefix": {"addr": "1.2.3.0", "len": 24}}, "flags": "netmap",
+                   "type_flags": "prefix"}},
          Nat("snat", Prefix("1.2.3.0", 24), None, None, ("netmap",), ("prefix",))),
         ({"reject": {"type": "tcp reset"}}, Reject("tcp reset")),
         ({"xt": {"type": "match", "name": "conntrack"}}, Xt("match", "conntrack")),
         ({"xt": {"type": "match", "name": "conntrack", "new": 1}},
          Verbatim("xt", '{"xt":{"name":"conntrack","new":1,"type":"match"}}')),
-        ({"match": {"op": "~", "left": 1, "right": 1}}, Verbatim("match", '{"match":{"left":1,"op":"~","right":1}}')),
+        ({"match": {"op": "~", "left": 1, "right": 1}},
+         Verbatim("match", '{"match":{"left":1,"op":"~","right":1}}')),
         ({"accept": {}}, Verbatim("accept", '{"accept":{}}')),
         ({"jump": {"target": None}}, Verbatim("jump", '{"jump":{"target":null}}')),
         ({"log": {"prefix": "x"}}, Verbatim("log", '{"log":{"prefix":"x"}}')),
@@ -241,7 +243,7 @@ def test_unknown_attributes_and_objects_stay():
     assert [other.name for other in table.others] == ["flowtable"]
     assert [other.name for other in ruleset.others] == ["planet"]
     written = json.loads(ruleset.render())["nftables"]
-    assert sorted(map(json.dumps, written)) == sorted(map(json.dumps, json.loads(text)["nftables"]))
+    assert all(entry in written for entry in json.loads(text)["nftables"])
 
 
 def test_a_dormant_table_is_known_by_its_flag_or_by_the_mistake_of_nft_1_0_6():
@@ -260,7 +262,7 @@ def test_counters_name_what_decided():
     moved = counted(5, 420).counters_since(counted(3, 252))
     assert moved == {NftPlace("ip", "t", "c", 2): Counters(2, 168)}
     assert [str(place) for place in moved] == ["ip t:c:rule:2"]
-    with pytest.raises(CountersNotComparable, match="ip t:c:rule:2 counted .*: reset"):
+    with pytest.raises(CountersNotComparable, match=r"ip t:c:rule:2 went from .*: it was reset"):
         counted(3, 252).counters_since(counted(5, 420))
     with pytest.raises(CountersNotComparable, match="rules changed"):
         counted(3, 252).counters_since(counted(3, 252, "d"))

@@ -24,51 +24,61 @@ TABLE = '{"table": {"family": "ip", "name": "t"}}'
 CHAIN = '{"chain": {"family": "ip", "table": "t", "name": "c"}}'
 
 
+CHAIN_C = '{"chain": {"family": "ip", "table": "t", "name": "c", '
+RULE_OF_C = '{"rule": »{"family": "ip", "table": "t", "chain": "c"'
+SET_S = '{"family": "ip", "table": "t", "name": "s", "type": "mark"'
+
+
 @pytest.mark.parametrize(
-    ("text", "line", "column", "expected"),
+    ("marked", "expected"),
     [
-        ("", 1, 1, "JSON"),
-        ("{", 1, 2, "JSON"),
-        ("[]", 1, 1, "an object"),
-        ("{}", 1, 1, "the key 'nftables'"),
-        ('{"nftables": 5}', 1, 14, "a list"),
-        ('{"nftables": [5]}', 1, 15, "an object with one key"),
-        ('{"nftables": [{"table": {}, "chain": {}}]}', 1, 15, "an object with one key"),
-        ('{"nftables": [{"table": []}]}', 1, 25, "an object"),
-        ('{"nftables": [{"metainfo": {"version": 1}}]}', 1, 40, "a text"),
-        (dump('{"table": {"family": "ip"}}'), 2, 11, "the key 'name': a text"),
-        (dump('{"table": {"family": "ip", "name": ""}}'), 2, 36, "a text"),
-        (dump('{"table": {"family": "ipx", "name": "t"}}'), 2, 22, "one of ip, ip6, inet"),
-        (dump('{"table": {"family": "ip", "name": "t", "handle": "x"}}'), 2, 51, "a number"),
-        (dump('{"table": {"family": "ip", "name": "t", "flags": 5}}'), 2, 50, "a text or a list of texts"),
-        (dump(TABLE, TABLE), 3, 36, "each table once"),
-        (dump(CHAIN), 2, 38, "a table of family ip that stands before"),
-        (dump(TABLE, CHAIN, CHAIN), 4, 51, "each chain once"),
-        (dump(TABLE, '{"chain": {"family": "ip", "table": "t", "name": "c", "hook": "input", "type": "filter"}}'),
-         3, 11, "the key 'prio': a number"),
-        (dump(TABLE, '{"chain": {"family": "ip", "table": "t", "name": "c", "hook": "input", "type": "filter",'
-                     ' "prio": 0, "policy": "reject"}}'), 3, 109, "accept or drop"),
-        (dump(TABLE, '{"rule": {"family": "ip", "table": "t", "chain": "c", "expr": []}}'),
-         3, 50, "a chain of table t that stands before"),
-        (dump(TABLE, CHAIN, '{"rule": {"family": "ip", "table": "t", "chain": "c"}}'), 4, 10, "the key 'expr'"),
-        (dump(TABLE, CHAIN, '{"rule": {"family": "ip", "table": "t", "chain": "c", "expr": 5}}'), 4, 63, "a list"),
-        (dump(TABLE, '{"set": {"family": "ip", "table": "t", "name": "s", "type": 5}}'), 3, 61, "a text or"),
-        (dump(TABLE, '{"set": {"family": "ip", "table": "t", "name": "s", "type": "mark", "elem": 5}}'),
-         3, 77, "a list"),
-        (dump(TABLE, '{"map": {"family": "ip", "table": "t", "name": "s", "type": "mark"}}'), 3, 9, "the key 'map'"),
-        (dump(TABLE, '{"quota": {"family": "ip", "table": "u", "name": "q"}}'), 3, 37, "a table of family ip"),
-        ('{"nftables": [], "nftables": []}', 1, 1, "the key 'nftables' only once"),
-        (dump('{"planet": {"a": {"x": 1,\n "x": 2}}}'), 2, 18, "the key 'x' only once"),
-        (dump('{"planet": [1, 2.5]}'), 2, 16, "a whole number"),
-        (dump('{"planet": [NaN]}'), 2, 13, "a whole number"),
-        (dump('{"planet": [1, ' + "9" * 21 + "]}"), 2, 16, "a whole number of at most 20 digits"),
-        (dump('{"planet": [' + "9" * 5000 + ", 2.5]}"), 2, 5015, "a whole number of at most 20 digits"),
+        ("»", "JSON"),
+        ("{»", "JSON"),
+        ("»[]", "an object"),
+        ("»{}", "the key 'nftables'"),
+        ('{"nftables": »5}', "a list"),
+        ('{"nftables": [»5]}', "an object with one key"),
+        ('{"nftables": [»{"table": {}, "chain": {}}]}', "an object with one key"),
+        ('{"nftables": [{"table": »[]}]}', "an object"),
+        ('{"nftables": [{"metainfo": {"version": »1}}]}', "a text"),
+        (dump('{"table": »{"family": "ip"}}'), "the key 'name': a text"),
+        (dump('{"table": {"family": "ip", "name": »""}}'), "a text"),
+        (dump('{"table": {"family": »"ipx", "name": "t"}}'), "one of ip, ip6, inet"),
+        (dump('{"table": {"family": "ip", "name": "t", "handle": »"x"}}'), "a number"),
+        (dump('{"table": {"family": "ip", "name": "t", "flags": »5}}'), "a text or a list of texts"),
+        (dump(TABLE, TABLE.replace('"t"', '»"t"')), "each table once"),
+        (dump(CHAIN.replace('"t"', '»"t"')), "a table of family ip that stands before"),
+        (dump(TABLE, CHAIN, CHAIN.replace('"c"', '»"c"')), "each chain once"),
+        (dump(TABLE, CHAIN_C.replace(": {", ": »{") + '"hook": "input", "type": "x"}}'), "the key 'prio'"),
+        (
+            dump(TABLE, CHAIN_C + '"hook": "input", "type": "x", "prio": 0, "policy": »"no"}}'),
+            "accept or drop",
+        ),
+        (
+            dump(TABLE, RULE_OF_C.replace("»", "").replace('"c"', '»"c"') + ', "expr": []}}'),
+            "a chain of table t",
+        ),
+        (dump(TABLE, CHAIN, RULE_OF_C + "}}"), "the key 'expr'"),
+        (dump(TABLE, CHAIN, RULE_OF_C.replace("»", "") + ', "expr": »5}}'), "a list"),
+        (dump(TABLE, '{"set": ' + SET_S.replace('"mark"', "»5") + "}}"), "a text or a list of texts"),
+        (dump(TABLE, '{"set": ' + SET_S + ', "elem": »5}}'), "a list"),
+        (dump(TABLE, '{"map": »' + SET_S + "}}"), "the key 'map'"),
+        (dump(TABLE, '{"quota": {"family": "ip", "table": »"u", "name": "q"}}'), "a table of family ip"),
+        ('»{"nftables": [], "nftables": []}', "the key 'nftables' only once"),
+        (dump('{"planet": {"a": »{"x": 1,\n "x": 2}}}'), "the key 'x' only once"),
+        (dump('{"planet": [1, »2.5]}'), "a whole number"),
+        (dump('{"planet": [»NaN]}'), "a whole number"),
+        (dump('{"planet": [1, »' + "9" * 21 + "]}"), "a whole number of at most 20 digits"),
+        (dump('{"planet": [' + "9" * 5000 + ", »2.5]}"), "a whole number of at most 20 digits"),
     ],
-)  # fmt: skip
-def test_errors_say_line_and_column(text, line, column, expected):
+)
+def test_errors_say_line_and_column(marked, expected):
+    """The mark » stands before what is wrong."""
+    before, _, after = marked.partition("»")
     with pytest.raises(RulesetSyntaxError) as raised:
-        NftRuleset.parse(text)
-    assert (raised.value.line, raised.value.column) == (line, column)
+        NftRuleset.parse(before + after)
+    lines = before.split("\n")
+    assert (raised.value.line, raised.value.column) == (len(lines), len(lines[-1]) + 1)
     assert expected in raised.value.expected
     assert len(str(raised.value)) < 400
 

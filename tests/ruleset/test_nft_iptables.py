@@ -1,4 +1,4 @@
-"""Tables of iptables-nft among those of nftables: recognised, and read from the dump that tells them truly."""
+"""Tables of iptables-nft among those of nftables: recognised, and read from the dump that tells the truth."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ from netverify.topology.model import (
 LAN = "lan"
 printable = st.characters(exclude_categories=["C", "Z"], include_characters=" ")
 lines = st.text(printable, max_size=30)
-texts = st.text(st.one_of(printable, st.sampled_from("\n\t")), max_size=60)
+texts = st.lists(st.text(st.one_of(printable, st.just("\t")), max_size=12), max_size=4).map("\n".join)
 # YAML has an opinion of its own about many of these.
 names = st.one_of(
     st.sampled_from(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any
 
@@ -266,6 +266,24 @@ def test_parts_made_in_python_are_checked_too(make: Callable[[], object], words:
     with pytest.raises(TopologyError) as caught:
         make()
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "routes",
+    [
+        ("default via 10.0.0.1",),
+        ("default via 10.0.0.1 dev eth0 src 10.0.0.5",),
+        ("10.9.9.9/32 dev eth0", "default via 10.9.9.9"),
+        ("default via 10.9.9.9 dev eth0 onlink",),
+        ("default via fe80::1 dev eth0",),
+        ("default dev eth0", "unreachable 10.0.0.0/8", "10.8.0.0/16 via 192.0.2.1"),
+        ("172.18.0.0/24 dev br0",),
+    ],
+)
+def test_routes_that_a_kernel_would_take(routes: tuple[str, ...]):
+    interface = Interface("eth0", (ip_interface("10.0.0.5/24"),))
+    host = Host("a", interfaces=(interface,), bridges=(Interface("br0"),))
+    Topology("t", hosts=(replace(host, routes=tuple(map(Route.parse, routes))),))
 
 
 @pytest.mark.parametrize(

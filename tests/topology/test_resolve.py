@@ -164,6 +164,10 @@ def test_nothing_is_left_open_and_nothing_given_is_changed(topology: Topology):
         assert set(taken.values()) <= {1}
         assert len(network.gateways) == len(network.subnets)
         assert network.device is not None
+        before_that = topology.network(network.name)
+        assert set(before_that.gateways) <= set(network.gateways)
+        for key in ("device", "mode", "mtu"):
+            assert getattr(before_that, key) in (None, getattr(network, key))
 
 
 @settings(deadline=None, max_examples=30)

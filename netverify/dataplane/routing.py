@@ -1,0 +1,129 @@
+"""Which way a packet goes: rules of routing, tables, the longest prefix (ip-rule(8), ip-route(8))."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from netverify.dataplane.packet import Address, Packet, address
+from netverify.dataplane.view import LOCAL, LOOPBACK, HostView, Network, Route, RoutingRule
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What routing says: the kind of route ("none" without any), the device, the next hop, the source."""
+
+    kind: str
+    device: str = ""
+    next_hop: Address | None = None
+    source: Address | None = None
+    text: str = ""
+
+
+class Routing:
+    """The routing tables of one host, ready to be asked."""
+
+    def __init__(self, view: HostView) -> None:
+        self.view = view
+        self._rules = sorted(view.routing_rules, key=lambda rule: rule.priority)
+        self._tables: dict[tuple[int, int], dict[int, dict[int, list[Route]]]] = {}
+        for route in (*_local_routes(view), *view.routes):
+            if route.device is not None and route.kind == "unicast" and not view.link(route.device).up:
+                continue
+            prefixes = self._tables.setdefault((route.table, route.destination.version), {})
+            by_network = prefixes.setdefault(route.destination.prefixlen, {})
+            by_network.setdefault(int(route.destination.network_address), []).append(route)
+
+    def decide(self, packet: Packet, *, in_interface: str = "") -> Decision:
+        """The way of a packet: by its destination, and whatever the rules of routing ask besides."""
+        return self.lookup(
+            packet.version, packet.destination, packet.source, in_interface=in_interface, mark=packet.mark
+        )
+
+    def lookup(
+        self, version: int, destination: int, source: int = 0, *, in_interface: str = "", mark: int = 0
+    ) -> Decision:
+        """The way to a destination."""
+        target = address(version, destination)
+        for rule in self._rules:
+            if _applies(rule, version, destination, source, in_interface, mark) == rule.inverted:
+                continue
+            route = self._longest(rule.table, version, destination)
+            if route is not None:
+                return self._decision(route, target)
+        return Decision("none", text="no route")
+
+    def _longest(self, table: int, version: int, destination: int) -> Route | None:
+        prefixes = self._tables.get((table, version), {})
+        bits = 32 if version == 4 else 128
+        for length in sorted(prefixes, reverse=True):
+            base = destination >> (bits - length) << (bits - length)
+            found = prefixes[length].get(base)
+            if found:
+                return min(found, key=lambda route: route.metric)
+        return None
+
+    def _decision(self, route: Route, target: Address) -> Decision:
+        text = f"{route.kind} {route.destination}"
+        text += f" via {route.via}" if route.via else ""
+        text += f" dev {route.device}" if route.device else ""
+        if route.kind in ("local", "broadcast"):
+            return Decision(route.kind, LOOPBACK, target, target if route.kind == "local" else None, text)
+        device = route.device or ""
+        next_hop = route.via or target
+        return Decision(route.kind, device, next_hop, route.source, text)
+
+    def source_for(self, decision: Decision, destination: Address) -> Address | None:
+        """The address that a local socket's packet gets (inet_select_addr; RFC 6724 in its main rule)."""
+        if decision.source is not None:
+            if decision.source.is_loopback != destination.is_loopback and decision.kind == "local":
+                return destination
+            return decision.source
+        return self.address_of(decision.device, decision.next_hop or destination)
+
+    def address_of(self, device: str, towards: Address) -> Address | None:
+        """The address of a device that suits a neighbour: of its subnet, else the first, else any other's."""
+        version = towards.version
+        own = [a for a in self.view.link(device).addresses if a.version == version]
+        if version == 6:
+            others = [a for link in self.view.links if link.up for a in link.addresses if a.version == 6]
+            candidates = [a for a in own or others if not a.ip.is_loopback and not a.ip.is_link_local]
+            return max(candidates, key=lambda a: _common(int(a.ip), int(towards))).ip if candidates else None
+        for interface in own:
+            if towards in interface.network:
+                return interface.ip
+        if own:
+            return own[0].ip
+        for link in self.view.links:
+            for interface in link.addresses:
+                if link.up and interface.version == version and not interface.ip.is_loopback:
+                    return interface.ip
+        return None
+
+
+def _common(left: int, right: int) -> int:
+    return 128 - (left ^ right).bit_length()
+
+
+def _applies(
+    rule: RoutingRule, version: int, destination: int, source: int, in_interface: str, mark: int
+) -> bool:
+    if rule.in_interface is not None and rule.in_interface != in_interface:
+        return False
+    if rule.mark_mask and mark & rule.mark_mask != rule.mark:
+        return False
+    return all(
+        network is None or (network.version == version and address(version, number) in network)
+        for network, number in ((rule.source, source), (rule.destination, destination))
+    )
+
+
+def _local_routes(view: HostView) -> Iterable[Route]:
+    for version in (4, 6):
+        for network in view.local_networks(version):
+            yield Route(network, device=LOOPBACK, kind="local", table=LOCAL)
+    known: set[Network] = set(view.local_networks(4))
+    for broadcast in view.broadcasts():
+        if broadcast not in known:
+            known.add(broadcast)
+            yield Route(broadcast, kind="broadcast", table=LOCAL)
