@@ -9,25 +9,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from ipaddress import ip_interface
 
 from netverify.errors import InputError
 from netverify.kernel import capabilities, netlink
 from netverify.kernel.netlink import Request
 from netverify.kernel.plan import Plan
-from netverify.topology.model import Address, Endpoint, InterfaceAddress, Network, NetworkDriver, Subnet
+from netverify.topology.model import Address, Endpoint, Network, NetworkDriver
 
 ANY_MAC = "00:00:00:00:00:00"
 Tunnels = Callable[[str], Mapping[str, Address]]
 VXLAN_OVERHEAD = 50  # bytes: outer Ethernet, IPv4, UDP and VXLAN headers (RFC 7348 section 5)
-
-
-def prefixed(address: Address, subnets: tuple[Subnet, ...]) -> InterfaceAddress:
-    """An address with the prefix length of the subnet that it is in."""
-    for subnet in subnets:
-        if address.version == subnet.version and address in subnet:
-            return ip_interface(f"{address}/{subnet.prefixlen}")
-    raise InputError(f"address {address} is in none of {', '.join(map(str, subnets))}")
 
 
 @dataclass
@@ -51,7 +42,7 @@ class KernelDriver(ABC):
     def connect(self, network: Network, node: str, endpoint: Endpoint, host: str) -> None:
         """Give the container `node` on `host` a device on the network, up, with its addresses."""
         self.attach(network, node, endpoint, host)
-        addresses = [prefixed(address, network.subnets) for address in endpoint.addresses]
+        addresses = [network.with_prefix(address) for address in endpoint.addresses]
         self.plan.configure(node, container_device(endpoint), addresses)
 
     def disconnect(self, network: Network, node: str, endpoint: Endpoint) -> None:
@@ -77,8 +68,7 @@ class BridgeDriver(KernelDriver):
         (host,) = network.hosts
         device = network_device(network)
         self.plan.bridge(host, device, mtu=network.mtu)
-        addresses = [prefixed(gateway, network.subnets) for gateway in network.gateways]
-        self.plan.configure(host, device, addresses)
+        self.plan.configure(host, device, [network.with_prefix(gateway) for gateway in network.gateways])
 
     def delete(self, network: Network) -> None:
         """Delete the bridge; its ports are let go."""

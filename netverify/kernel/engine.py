@@ -104,7 +104,7 @@ class Record:
         self.receiver, self.seen = receiver, seen
 
     def answered(self, by: str, asked: str) -> None:
-        """An answer is back; one from an address that was not asked is nobody's answer: clients discard it."""
+        """An answer is back; clients discard one that comes from an address that they did not ask."""
         if by == asked:
             self.replied = True
             self.answers += 1

@@ -123,12 +123,13 @@ def test_docker_knows_nothing_of_it(running: Lab) -> None:
     """
     with attached(running):
         rules = running.firewall("host").save()
-        published = running.ask(tcp(80), "host", "host@172.17.0.1:80")
+        published = running.explain(tcp(80), "host", "host@172.17.0.1:80")
 
     assert "172.17.0.2:80" in rules
     assert "10.1.0." not in rules
     assert "veth-ns-993" not in rules
     assert (published.outcome, published.receiver) == (Outcome.DELIVERED, "nginx")
+    assert any("-j DNAT --to-destination 172.17.0.2:80" in rule for rule in published.rules)
 
 
 def test_the_topology_describes_the_same(lab: Lab, documented: Documented) -> None:

@@ -8,10 +8,10 @@ import pytest
 
 from netverify.errors import InputError, MissingCapability
 from netverify.kernel import capabilities
-from netverify.kernel.drivers import prefixed
 from netverify.kernel.lab import Lab
 from netverify.reachability.probe import Outcome, icmp
 from netverify.topology.driver import Driver
+from netverify.topology.errors import TopologyError
 from netverify.topology.ipam import IPAM
 from netverify.topology.load import loads
 from netverify.topology.model import Endpoint, Network, NetworkDriver, Topology
@@ -87,6 +87,10 @@ def test_a_driver_that_the_kernel_lacks_says_so(lab: Lab) -> None:
         lab.drivers[NetworkDriver.IPVLAN].create(network)
 
 
-def test_an_address_outside_every_subnet_is_refused() -> None:
-    with pytest.raises(InputError, match=r"10\.8\.0\.1 is in none of 10\.9\.0\.0/24"):
-        prefixed(ip_address("10.8.0.1"), (SUBNET,))
+def test_an_address_outside_every_subnet_is_refused(lab: Lab) -> None:
+    lab.up(two_containers())
+    network = Network("new", NetworkDriver.BRIDGE, ("host",), (SUBNET,), device="br-new")
+    lab.drivers[network.driver].create(network)
+    astray = Endpoint("new", (ip_address("10.8.0.1"),), device="eth0")
+    with pytest.raises(TopologyError, match=r"10\.8\.0\.1"):
+        lab.drivers[network.driver].connect(network, "a", astray, "host")
