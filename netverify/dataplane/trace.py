@@ -9,6 +9,7 @@ from typing import Any
 
 from netverify.dataplane.packet import Packet, State, address
 from netverify.dataplane.program import CompiledChain, CompiledRule
+from netverify.dataplane.targets import Reject
 from netverify.ruleset import RulePlace
 
 
@@ -113,6 +114,8 @@ class Trace:
     place: RulePlace | None = None
     steps: tuple[Step, ...] = ()
     assumed: tuple[tuple[str, bool], ...] = ()
+    answer: Reject | None = None  # what the sender is told
+    locally: bool = False  # by an error of its own socket
 
     def hits(self) -> dict[tuple[str, RulePlace], int]:
         """How far each rule's and policy's packet counter moves, by host and place."""

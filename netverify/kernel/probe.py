@@ -214,7 +214,7 @@ class _Question:
             first.replied,
             first.detail,
         )
-        for name in (pair.source.namespace.name, pair.target.owner or "", first.receiver or ""):
+        for name in (pair.source.namespace.name, _owner(pair) or "", first.receiver or ""):
             if broken := self.engine.broken.get(name) or unheard.get(name):
                 return replace(cell, outcome=Outcome.ERROR, detail=broken)
         if first.replied and first.outcome is not None:
@@ -224,18 +224,23 @@ class _Question:
             outcome, detail = self.verdicts[number]
             return replace(cell, outcome=outcome, detail=detail)
         if first.outcome is not None:
-            return self._refusal(cell, first, first.outcome, pair.target)
+            return self._refusal(cell, first, first.outcome, _owner(pair))
         return cell
 
-    def _refusal(self, cell: Cell, record: Record, outcome: Outcome, target: Target) -> Cell:
+    def _refusal(self, cell: Cell, record: Record, outcome: Outcome, owner: str | None) -> Cell:
         """An error answer. One that claims that nobody listens, where somebody does, comes from a filter."""
-        if outcome is Outcome.REFUSED and self._listened(target.owner):
+        if outcome is Outcome.REFUSED and self._listened(owner):
             detail = f"{record.detail}, although a listener is there: a filter answers in its place"
             return replace(cell, outcome=Outcome.PROHIBITED, detail=detail)
         return replace(cell, outcome=outcome, detail=record.detail)
 
     def _listened(self, owner: str | None) -> bool:
         return any(listener.namespace.name == owner for listener in self.engine.listeners)
+
+
+def _owner(pair: Pair) -> str | None:
+    """The namespace that the target's address leads to; a loopback address never leaves its sender's."""
+    return pair.source.namespace.name if pair.target.address.is_loopback else pair.target.owner
 
 
 def _shape(record: Record) -> tuple[object, ...]:

@@ -130,14 +130,13 @@ def _told(first: Cell, again: Cell) -> Cell:
 def target(lab: Lab, text: str, probe: Probe) -> Target:
     """Read a target as a person writes it. Raises InputError where the name or the address is not there."""
     name, address, port = split_target(text)
-    owner = lab.namespace(name).name
+    own = lab.topology.addresses_of(name, probe.version)
     if address is None:
-        own = lab.topology.addresses_of(name, probe.version)
         if not own:
             raise InputError(f"{name} has no IPv{probe.version} address to send to; write {name}@ADDRESS")
         address = own[0]
-    listening = port is None or port == probe.port
-    return Target(text, address, port, owner if listening else None)
+    listening = address in own and port in (None, probe.port)
+    return Target(text, address, port, lab.namespace(name).name if listening else None)
 
 
 def split_target(text: str) -> tuple[str, Address | None, int | None]:

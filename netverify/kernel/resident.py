@@ -61,8 +61,13 @@ class Resident:
         if self._process is not None:
             self._end(self._process)
 
-    def _end(self, process: subprocess.Popen[bytes]) -> str:
-        _, complaint = process.communicate()
+    @staticmethod
+    def _end(process: subprocess.Popen[bytes]) -> str:
+        """Close its input, wait for its end, and return what it had to complain about."""
+        with process:
+            if process.stdin is not None:
+                process.stdin.close()
+            complaint = process.stderr.read() if process.stderr is not None else b""
         return complaint.decode(errors="replace").strip() or f"exit code {process.returncode}"
 
     @property

@@ -29,7 +29,7 @@ def two(lab: Lab, documented: Documented) -> Lab:
 
 
 def test_devices(two: Lab) -> None:
-    """A device that is made in one namespace is not in another, which may use the same name and number."""
+    """A device that is made in one namespace is not in another, which may use the same name."""
     assert devices(two, "study01") == {"lo", "br0"}
     assert devices(two, "study02") == {"lo"}
 

@@ -205,8 +205,8 @@ def test_a_damaged_dump_is_an_error_or_a_ruleset_that_loses_nothing(data):
         return
     written = Counter(read.render(counters=True))
     for letter, times in Counter(without_comments(damaged)).items():
-        # Blanks, quotes, escapes and the marks of `--option=value` and `-s a,b` are ways to write, not words.
-        assert letter in ' \t\r\n"\\=,' or written[letter] >= times, letter
+        # Blanks, quotes, escapes, dashes and the marks of `--option=value` and `-s a,b` are spelling.
+        assert letter in ' \t\r\n"\\-=,' or written[letter] >= times, letter
 
 
 def _rules(count: int) -> str:
