@@ -120,7 +120,7 @@ def translated(packet: Packet, connection: Connection, half: int) -> Packet:
 
 
 def _translated_error(packet: Packet, connection: Connection, half: int) -> Packet:
-    """An ICMP error is translated outside and, the other way round, inside (nf_nat_icmp_reply_translation)."""
+    """An ICMP error: outside, and the other way round inside (nf_nat_icmp_reply_translation)."""
     if packet.embedded is None or not connection.translated & (
         half if packet.ct_direction == 0 else SOURCE + DESTINATION - half
     ):

@@ -6,4 +6,4 @@ from netverify.errors import InputError
 
 
 class DataplaneError(InputError):
-    """A packet, a host or rules that cannot be: an address of the wrong family, chains that call each other."""
+    """A packet, a host or rules that cannot be: two address families, chains in a circle."""

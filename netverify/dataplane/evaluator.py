@@ -29,11 +29,11 @@ _LEAF = 8  # rules that are folded one by one before halving pays
 class Observer(Protocol[S_contra]):
     """Somebody who is told what each rule did."""
 
-    def tested(self, rule: CompiledRule, failed: int, matched: S_contra) -> None:
+    def tested(self, rule: CompiledRule, failed: int, matched: S_contra, /) -> None:
         """Packets reached a rule. `failed` is the number of the test that none of them passed, or -1."""
         ...
 
-    def reached_policy(self, chain: CompiledChain, packets: S_contra) -> None:
+    def reached_policy(self, chain: CompiledChain, packets: S_contra, /) -> None:
         """Packets reached the end of one of the kernel's own chains."""
         ...
 

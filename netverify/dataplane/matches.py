@@ -85,7 +85,7 @@ def _unknown(option: Option, match: Match, context: Context) -> Condition:
     return Unknown(text, usual)
 
 
-# --- numbers, ranges, addresses ------------------------------------------------------------------------------
+# --- numbers, ranges, addresses --------------------------------------------------------------------
 
 
 def _number(text: str) -> int:
@@ -131,7 +131,7 @@ def _of_value(make: Callable[[str, Context], Condition]) -> Meaning:
     return lambda option, _match, context: negated_if(make(option.value, context), option.negated)
 
 
-# --- fields of the core --------------------------------------------------------------------------------------
+# --- fields of the core ----------------------------------------------------------------------------
 
 
 def _source(value: str, context: Context) -> Condition:
@@ -161,7 +161,7 @@ def _protocol(value: str, _context: Context) -> Condition:
     return equals("protocol", number)
 
 
-# --- ports, flags, ICMP --------------------------------------------------------------------------------------
+# --- ports, flags, ICMP ----------------------------------------------------------------------------
 
 
 def _ports(protocol: int, field: str) -> Meaning:
@@ -213,7 +213,8 @@ def _multiport(*fields: str) -> Meaning:
 _ICMP_NAMES: Mapping[int, Mapping[str, tuple[int, int, int]]] = {
     ICMP: {
         "any": (255, 0, 255), "echo-reply": (0, 0, 255), "pong": (0, 0, 255),
-        "destination-unreachable": (3, 0, 255), "network-unreachable": (3, 0, 0), "host-unreachable": (3, 1, 1),
+        "destination-unreachable": (3, 0, 255), "network-unreachable": (3, 0, 0),
+        "host-unreachable": (3, 1, 1),
         "protocol-unreachable": (3, 2, 2), "port-unreachable": (3, 3, 3), "fragmentation-needed": (3, 4, 4),
         "source-route-failed": (3, 5, 5), "network-prohibited": (3, 9, 9), "host-prohibited": (3, 10, 10),
         "communication-prohibited": (3, 13, 13), "source-quench": (4, 0, 255), "redirect": (5, 0, 255),
@@ -256,7 +257,7 @@ def _icmp(protocol: int) -> Meaning:
     return meaning
 
 
-# --- connection tracking -------------------------------------------------------------------------------------
+# --- connection tracking ---------------------------------------------------------------------------
 
 _STATES = {state.name: int(state) for state in State}
 
@@ -324,7 +325,7 @@ def _mark(field: str) -> Callable[[str, Context], Condition]:
     return make
 
 
-# --- the rest ------------------------------------------------------------------------------------------------
+# --- the rest --------------------------------------------------------------------------------------
 
 
 def _addrtype(field: str) -> Meaning:
@@ -416,7 +417,7 @@ def _set(option: Option, match: Match, context: Context) -> Condition:
     return negated_if(in_networks(field, members), option.negated)
 
 
-def _policy(option: Option, match: Match, context: Context) -> Condition:
+def _policy(option: Option, match: Match, _context: Context) -> Condition:
     """IPsec policies: no packet here was ever under one."""
     chosen = match.option("pol")
     if option.name == "dir" or chosen is None:

@@ -4,7 +4,7 @@ The order of hooks and tables is that of netfilter's priorities (include/uapi/li
 -300, conntrack -200, mangle -150, destination NAT -100, filter 0, security 50, source NAT 100, and at the
 very end conntrack's confirmation. Both backends of iptables use these.
 
-A bridged packet is shown to the same hooks when br_netfilter is asked to (net/bridge/br_netfilter_hooks.c): it
+A bridged packet meets the same hooks where br_netfilter is asked for it (net/bridge/br_netfilter_hooks.c): it
 passes PREROUTING as coming from the bridge, and FORWARD and POSTROUTING from the bridge to the bridge.
 """
 
@@ -247,7 +247,7 @@ class Stack:
                 passed = self._translate(hook, packet)
             else:
                 ending, packet = self._run(table, hook, packet)
-                passed = self._ended(table, hook, ending, packet)
+                passed = self._ended(hook, ending, packet)
             if isinstance(passed, Stopped):
                 return passed
             packet = passed
@@ -268,7 +268,7 @@ class Stack:
             self._connection.mark = algebra.packet.connmark
         return ending, algebra.packet
 
-    def _ended(self, table: str, hook: str, ending: Ending, packet: Packet) -> Packet | Stopped:
+    def _ended(self, hook: str, ending: Ending, packet: Packet) -> Packet | Stopped:
         if ending in (Verdict.ACCEPT, Verdict.QUEUE) or isinstance(ending, Nat):
             return packet
         deciding = self.recorder.steps[-1]
@@ -302,7 +302,7 @@ class Stack:
                         packet, f"{ending.kind.value}: {packet.out_interface} has no address to take"
                     )
             else:
-                passed = self._ended("nat", hook, ending, packet)
+                passed = self._ended(hook, ending, packet)
                 if isinstance(passed, Stopped):
                     return passed
         after = translated(packet, connection, half)
@@ -369,7 +369,7 @@ class Stack:
         return Stopped(packet, reason, answer=answers[packet.version] if answers else None, locally=locally)
 
     def _martian(self, packet: Packet, device: str) -> str:
-        """Why the source or the destination cannot be, or nothing (fib_validate_source, ip_route_input_slow)."""
+        """Why the source or the destination cannot be, or nothing (ip_route_input_slow)."""
         if packet.version == 6 or device == LOOPBACK:
             return ""
         source, destination = packet.source_address, packet.destination_address
@@ -421,8 +421,8 @@ class _Observer:
     def __init__(self, recorder: Recorder, host: str, hook: str, algebra: OnePacket) -> None:
         self.recorder, self.host, self.hook, self.algebra = recorder, host, hook, algebra
 
-    def tested(self, rule: CompiledRule, failed: int, matched: bool) -> None:
+    def tested(self, rule: CompiledRule, failed: int, _matched: bool, /) -> None:
         self.recorder.steps.append(RuleStep(self.host, self.hook, rule, failed, self.algebra.packet))
 
-    def reached_policy(self, chain: CompiledChain, packets: bool) -> None:
+    def reached_policy(self, chain: CompiledChain, _packets: bool, /) -> None:
         self.recorder.steps.append(PolicyStep(self.host, self.hook, chain, self.algebra.packet))

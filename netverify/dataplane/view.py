@@ -115,8 +115,8 @@ class HostView:
     routes: tuple[Route, ...] = ()
     routing_rules: tuple[RoutingRule, ...] = DEFAULT_RULES
     sysctls: Mapping[str, str] = field(default_factory=dict)
-    ipv4: Ruleset = Ruleset("ipv4")
-    ipv6: Ruleset = Ruleset("ipv6")
+    ipv4: Ruleset = field(default_factory=lambda: Ruleset("ipv4"))
+    ipv6: Ruleset = field(default_factory=lambda: Ruleset("ipv6"))
     services: tuple[Service, ...] = ()
     sets: Mapping[str, tuple[Network, ...]] = field(default_factory=dict)
 
@@ -171,7 +171,7 @@ class HostView:
         return 0
 
     def device_sysctl(self, family: str, device: str, name: str) -> tuple[int, int]:
-        """A sysctl of net.FAMILY.conf for "all" and for a device (which has "default"'s, unless it is set)."""
+        """A sysctl of net.FAMILY.conf for "all" and for a device, which has "default"'s unless it is set."""
         dotted = device.replace(".", "/")
         own = f"{family}.conf.{dotted}.{name}"
         is_set = any(f"{prefix}{own}" in self.sysctls for prefix in ("", "net."))

@@ -19,8 +19,10 @@ turned it on): these show as packets missing from the conservation sum, thus as 
 
 from __future__ import annotations
 
+import atexit
 import os
 import socket
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -35,28 +37,25 @@ ROUNDS = 128
 ETHERTYPE = 0x88B5  # IEEE 802: for local experiments
 PATIENCE = 10.0  # seconds; a marker that takes longer means that this CPU serves no softirqs at all
 
-_FRAME = b"\xff" * 6 + b"\x02" + b"\0" * 5 + ETHERTYPE.to_bytes(2, "big") + b"netverify marker"
+_HEADER = b"\xff" * 6 + b"\x02" + b"\0" * 5 + ETHERTYPE.to_bytes(2, "big")
 
 
 class Barrier:
-    """A private veth pair on which markers run; pins the calling thread to one CPU while it is entered."""
+    """Sends markers; pins the calling thread to one CPU while it is entered."""
 
     def __init__(self, visitor: Visitor) -> None:
         self._visitor = visitor
 
     def __enter__(self) -> Self:
+        self._lane = _lane(self._visitor)
         self._cpus = os.sched_getaffinity(0)
         self.cpu = _present_cpu(self._cpus)
         self._pin({self.cpu})
-        ((self._namespace, (self._near, self._far)),) = self._visitor.create(["marker"], _open_lane)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._near.close()
-        self._far.close()
-        self._namespace.close()
         self._pin(self._cpus)
 
     def _pin(self, cpus: set[int]) -> None:
@@ -79,8 +78,7 @@ class Barrier:
         """
         try:
             for _ in range(rounds):
-                self._near.send(_FRAME)
-                self._far.recv(64)
+                self._lane.run()
         except TimeoutError as error:
             raise KernelError(
                 f"a marker frame did not come out of its veth pair within {PATIENCE:.0f} s: CPU {self.cpu} "
@@ -88,7 +86,45 @@ class Barrier:
             ) from error
 
 
-def _open_lane() -> tuple[socket.socket, socket.socket]:
+@dataclass
+class _Lane:
+    """A private veth pair with a packet socket at each end, and how many markers it has seen."""
+
+    near: socket.socket
+    far: socket.socket
+    markers: int = 0
+
+    def run(self) -> None:
+        """Send a marker and take it out again; one that an interrupted wait left behind is passed over."""
+        self.markers += 1
+        frame = _HEADER + self.markers.to_bytes(8, "big")
+        self.near.send(frame)
+        while self.far.recv(64) != frame:
+            pass
+
+    def close(self) -> None:
+        """Close both sockets; nothing else holds the namespace."""
+        self.near.close()
+        self.far.close()
+
+
+# One lane serves the whole process: closing a packet socket waits for the kernel's RCU readers
+# (packet_release, net/packet/af_packet.c), some 20 ms that every single question would pay. By process, so
+# that a forked child makes its own.
+_lanes: dict[int, _Lane] = {}
+
+
+def _lane(visitor: Visitor) -> _Lane:
+    process = os.getpid()
+    if process not in _lanes:
+        ((namespace, lane),) = visitor.create(["marker"], _open_lane)
+        namespace.close()
+        atexit.register(lane.close)
+        _lanes[process] = lane
+    return _lanes[process]
+
+
+def _open_lane() -> _Lane:
     channel = Channel()
     try:
         near, far = VethEnd("marker0", 2), VethEnd("marker1", 3)
@@ -96,13 +132,14 @@ def _open_lane() -> tuple[socket.socket, socket.socket]:
         carrier.settle_here(channel, [2, 3])
     finally:
         channel.close()
-    ends = []
-    for name in ("marker0", "marker1"):
-        end = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
-        end.bind((name, ETHERTYPE))
-        end.settimeout(PATIENCE)
-        ends.append(end)
-    return ends[0], ends[1]
+    return _Lane(_packet_socket("marker0"), _packet_socket("marker1"))
+
+
+def _packet_socket(device: str) -> socket.socket:
+    sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+    sock.bind((device, ETHERTYPE))
+    sock.settimeout(PATIENCE)
+    return sock
 
 
 def _present_cpu(cpus: set[int]) -> int:

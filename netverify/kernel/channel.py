@@ -13,13 +13,10 @@ import socket
 import struct
 from collections.abc import Iterator, Sequence
 
-from pyroute2.netlink import nlmsg
-
 from netverify.errors import KernelError
 from netverify.kernel.netlink import NLM_F_ACK, NLM_F_REQUEST, RTM_GETLINK, RTM_NEWLINK, Request
 
 # include/uapi/linux/netlink.h
-NLM_F_DUMP = 0x300
 NLMSG_ERROR, NLMSG_DONE = 2, 3
 SOL_NETLINK, NETLINK_CAP_ACK, NETLINK_EXT_ACK = 270, 10, 11
 NLMSGERR_ATTR_MSG = 1
@@ -107,13 +104,10 @@ class Channel:
             found += flags.values()
         return found
 
-    def dump(self, message: nlmsg, kind: int) -> Iterator[bytes]:
-        """Ask for a whole table (links, addresses, routes, neighbours); yields each answer's bytes."""
+    def dump(self, request: Request) -> Iterator[bytes]:
+        """Ask for a whole table by one of `netlink`'s `list_` requests; yields each answer's bytes."""
         self._sequence += 1
-        message["header"]["type"] = kind
-        message["header"]["flags"] = NLM_F_REQUEST | NLM_F_DUMP
-        message.encode()
-        data = bytearray(message.data)
+        data = bytearray(request.data)
         struct.pack_into("=I", data, 8, self._sequence)
         self._socket.send(data)
         while True:
@@ -124,7 +118,7 @@ class Channel:
                     return
                 if answer == NLMSG_ERROR:
                     code = -struct.unpack_from("=i", body)[0]
-                    raise NetlinkError("(dump)", f"dump of type {kind}", code, _hint(body))
+                    raise NetlinkError("(dump)", request.what, code, _hint(body))
                 yield body
 
 

@@ -27,9 +27,9 @@ from pyroute2.netlink.nfnetlink.nfctsocket import (
 )
 
 from netverify.errors import KernelError, MissingCapability
-from netverify.kernel.channel import NLM_F_DUMP, NLMSG_DONE, NLMSG_ERROR
+from netverify.kernel.channel import NLMSG_DONE, NLMSG_ERROR
 from netverify.kernel.namespace import Namespace, Visitor
-from netverify.kernel.netlink import NLM_F_ACK, NLM_F_REQUEST
+from netverify.kernel.netlink import NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST
 from netverify.reachability.flow import ConntrackEntry, ConntrackTuple, IPAddress, TransportAddress
 
 NETLINK_NETFILTER = 12  # include/uapi/linux/netlink.h

@@ -179,6 +179,11 @@ class Engine(ABC):
         if any(self.records[number].silent for number in numbers) and self.resolve():
             self.finish()
 
+    def silence(self, number: int) -> tuple[Outcome, str] | None:
+        """What a silence means, where this protocol can tell by itself; None: drops must account for it."""
+        del number
+        return None
+
     def close(self) -> None:
         """Close every socket."""
         self.stack.close()

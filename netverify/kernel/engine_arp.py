@@ -10,13 +10,16 @@ from __future__ import annotations
 import select
 import socket
 import struct
+import time
 from collections.abc import Sequence
 from fcntl import ioctl
 
 from netverify.kernel.engine import Engine, Pair, enlarge
 from netverify.kernel.namespace import Namespace
+from netverify.reachability.probe import Outcome
 
 ETH_P_ARP = 0x0806
+PATIENCE = 0.1  # seconds
 REQUEST, REPLY = 1, 2
 ARPHRD_ETHER = 1
 _HEADER = struct.Struct("!HHBBH6s4s6s4s")
@@ -38,6 +41,7 @@ class ArpEngine(Engine):
         self._sockets: dict[int, tuple[socket.socket, Namespace]] = {}
         self._senders: dict[int, tuple[socket.socket, list[tuple[str, bytes, bytes]]]] = {}
         self._asked: dict[tuple[bytes, bytes], int] = {}
+        self._heard: dict[int, str] = {}  # who, other than the asker, saw the question on the link
         opened = self.visitor.visit_all((namespace, _open) for namespace in spaces.values())
         for namespace, (sock, devices) in zip(spaces.values(), opened, strict=True):
             self.stack.callback(sock.close)
@@ -59,6 +63,32 @@ class ArpEngine(Engine):
                     self.records[number].refused(*self.local_refusal(error))
             self.collect()
 
+    def conclude(self, numbers: Sequence[int]) -> None:
+        """Also wait a little for late answers: macvlan hands broadcasts to a kernel thread of its own."""
+        super().conclude(numbers)
+        deadline = time.monotonic() + PATIENCE
+        while any(self.records[number].silent for number in numbers):
+            remaining = deadline - time.monotonic()
+            if remaining <= 0 or not self._poll.poll(remaining):
+                return
+            self.collect()
+
+    def silence(self, number: int) -> tuple[Outcome, str] | None:
+        """A question that somebody on the link heard was asked; that nobody answered it is an answer."""
+        pair = self.pairs[number]
+        if not self._senders[pair.source.namespace.fd][1]:
+            return Outcome.UNREACHABLE, "the sender has no Ethernet device with an IPv4 address"
+        heard = self._heard.get(number)
+        if heard is None:
+            return None
+        return Outcome.UNREACHABLE, f"{heard} heard the question, and nobody answered it"
+
+    def renew(self, numbers: Sequence[int]) -> None:
+        """Begin a new round."""
+        super().renew(numbers)
+        for number in numbers:
+            self._heard.pop(number, None)
+
     def collect(self) -> bool:
         """Read questions and answers."""
         found = False
@@ -78,6 +108,7 @@ class ArpEngine(Engine):
                 continue
             *_, kind, sender, sender_address, asker, target = _HEADER.unpack_from(frame)
             if kind == REQUEST and (number := self._asked.get((sender, target))) is not None:
+                self._heard[number] = namespace.name
                 if target in {device[2] for device in self._senders[namespace.fd][1]}:
                     self.records[number].arrived(namespace.name, socket.inet_ntoa(sender_address))
             elif kind == REPLY and (number := self._asked.get((asker, sender_address))) is not None:

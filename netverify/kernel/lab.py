@@ -33,7 +33,7 @@ from netverify.kernel.questions import Asked
 from netverify.kernel.resident import Resident
 from netverify.reachability.observed import ObservedMatrix
 from netverify.reachability.probe import Cell, Probe
-from netverify.topology.model import Endpoint, NetworkDriver, Topology
+from netverify.topology.model import Address, Endpoint, NetworkDriver, Topology
 
 T = TypeVar("T")
 
@@ -50,6 +50,7 @@ class Lab:
         self._firewalls: dict[str, Firewall] = {}
         self._channels: dict[str, tuple[Namespace, Channel]] = {}
         self._held: dict[str, ExitStack] = {}  # one for each namespace, so that one can be let go of early
+        self._adopted: set[str] = set()  # namespaces that the topology does not know
         self._aliases: dict[str, str] = {}  # other names of namespaces, where `adopt` met one a second time
         self.relays: list[tuple[str, Relay]] = []  # (protocol, relay)
         self.asked: list[Asked] = []
@@ -120,6 +121,7 @@ class Lab:
                 self._aliases[name] = held.name
                 return held
         self._adopt(namespace, self.visitor.visit(namespace, Channel))
+        self._adopted.add(name)
         self.plan.adopt(namespace, self.visitor.visit(namespace, carrier.devices_here))
         return namespace
 
@@ -144,6 +146,11 @@ class Lab:
         if owner not in self._channels:
             raise InputError(f"no host or container {node!r} in {self.topology.name!r}")
         return owner
+
+    def addresses(self, node: str, version: int) -> tuple[Address, ...]:
+        """The addresses that the topology gives a node; none for a namespace that was adopted."""
+        owner = self._owner(node)
+        return () if owner in self._adopted else self.topology.addresses_of(owner, version)
 
     def visit(self, node: str, work: Callable[[], T]) -> T:
         """Run `work` inside a node's namespace."""

@@ -14,24 +14,27 @@ import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 
-from pyroute2.netlink.rtnl.ndmsg import ndmsg
-from pyroute2.netlink.rtnl.ndtmsg import ndtmsg
-
 from netverify.kernel.channel import Channel
 from netverify.kernel.namespace import Namespace, Visitor
-from netverify.kernel.netlink import NLM_F_REQUEST, NUD_PERMANENT, RTM_DELNEIGH, RTM_GETNEIGH, Request
+from netverify.kernel.netlink import (
+    NLM_F_REQUEST,
+    NUD_PERMANENT,
+    RTM_DELNEIGH,
+    Request,
+    list_neighbour_tables,
+    list_neighbours,
+)
 
 NUD_INCOMPLETE, NUD_NOARP = 0x01, 0x40  # include/uapi/linux/neighbour.h
 NDA_DST, NDTA_STATS = 1, 7
 _TABLE_FULLS = 10  # the eleventh number of struct ndt_stats
-RTM_GETNEIGHTBL = 66
 RTMGRP_NEIGH = 4
 PATIENCE = 8.0  # seconds; the kernel's own patience with a silent neighbour is 3 s at most
 
 
 def _in_state(channel: Channel, state: int) -> bool:
     """Whether a namespace has a neighbour in the given state (struct ndmsg: the state is at byte 8)."""
-    return any(struct.unpack_from("=H", body, 8)[0] & state for body in channel.dump(ndmsg(), RTM_GETNEIGH))
+    return any(struct.unpack_from("=H", body, 8)[0] & state for body in channel.dump(list_neighbours()))
 
 
 def unresolved(channels: Mapping[str, tuple[Namespace, Channel]]) -> list[str]:
@@ -74,7 +77,7 @@ def overflows(channel: Channel) -> int:
     The tables, one for IPv4 and one for IPv6, are common to all namespaces, and so is this count.
     """
     total = 0
-    for body in channel.dump(ndtmsg(), RTM_GETNEIGHTBL):
+    for body in channel.dump(list_neighbour_tables()):
         position = 4  # after struct ndtmsg
         while position + 4 <= len(body):
             length, kind = struct.unpack_from("=HH", body, position)
@@ -91,7 +94,7 @@ def forget(channels: Mapping[str, tuple[Namespace, Channel]]) -> None:
     more is lost without a trace. Permanent entries stay.
     """
     for name, (_namespace, channel) in channels.items():
-        learned = [_deletion(body) for body in channel.dump(ndmsg(), RTM_GETNEIGH) if _is_learned(body)]
+        learned = [_deletion(body) for body in channel.dump(list_neighbours()) if _is_learned(body)]
         if learned:
             channel.send(name, learned)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import socket
 import struct
 from dataclasses import dataclass
+from functools import cache
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from typing import Any
 
@@ -17,6 +18,7 @@ from pyroute2.netlink import nlmsg
 from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.ndmsg import ndmsg
+from pyroute2.netlink.rtnl.ndtmsg import ndtmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 Address = IPv4Address | IPv6Address
@@ -25,13 +27,14 @@ Attributes = list[tuple[str, Any]]
 # include/uapi/linux/netlink.h
 NLM_F_REQUEST, NLM_F_ACK = 0x001, 0x004
 NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE, NLM_F_APPEND = 0x100, 0x200, 0x400, 0x800
+NLM_F_DUMP = 0x300
 
 # include/uapi/linux/rtnetlink.h
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 16, 17, 18, 19
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 RTM_NEWNEIGH, RTM_DELNEIGH, RTM_GETNEIGH = 28, 29, 30
-RTM_SETNEIGHTBL = 67
+RTM_GETNEIGHTBL, RTM_SETNEIGHTBL = 66, 67
 ROUTE_KINDS = {"unicast": 1, "blackhole": 6, "unreachable": 7, "prohibit": 8}
 IFF_UP = 0x1
 NUD_PERMANENT = 0x80
@@ -156,7 +159,7 @@ def add_vxlan(name: str, index: int, vni: int, local: Address, master: int, *, m
     data: Attributes = [
         ("IFLA_VXLAN_ID", vni),
         (key, str(local)),
-        ("IFLA_VXLAN_PORT", socket.htons(4789)),
+        ("IFLA_VXLAN_PORT", 4789),
         ("IFLA_VXLAN_LEARNING", 0),
     ]
     return _create(name, index, "vxlan", data, _optional(None, mtu, master), up=True)
@@ -289,6 +292,18 @@ def same_neighbour(request: Request, index: int) -> Request:
     data = bytearray(request.data)
     struct.pack_into("=i", data, _NDM_IFINDEX, index)
     return Request(request.what, bytes(data))
+
+
+@cache
+def list_neighbours() -> Request:
+    """Ask for every neighbour entry of a namespace (`Channel.dump`)."""
+    return _request(ndmsg(), RTM_GETNEIGH, NLM_F_DUMP, "list the neighbours")
+
+
+@cache
+def list_neighbour_tables() -> Request:
+    """Ask for the machine's neighbour tables (`Channel.dump`)."""
+    return _request(ndtmsg(), RTM_GETNEIGHTBL, NLM_F_DUMP, "list the neighbour tables")
 
 
 def set_neighbour_patience(index: int, version: int, milliseconds: int) -> Request:

@@ -186,9 +186,12 @@ class _Question:
             self._round(batch)
             moved = self.book.read().since(before)
             still = self._compare(batch, first)
-            if len(still) < len(batch):
-                if still:
-                    waiting.append(still)
+            told = {number: said for number in still if (said := self.engine.silence(number)) is not None}
+            self.verdicts |= told
+            rest = [number for number in still if number not in told]
+            if len(rest) < len(batch):
+                if rest:
+                    waiting.append(rest)
             elif self._adds_up(batch, moved):
                 self.verdicts |= dict.fromkeys(batch, (Outcome.FILTERED, _dropped_where(moved)))
             elif len(batch) == 1:

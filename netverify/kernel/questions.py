@@ -130,7 +130,7 @@ def _told(first: Cell, again: Cell) -> Cell:
 def target(lab: Lab, text: str, probe: Probe) -> Target:
     """Read a target as a person writes it. Raises InputError where the name or the address is not there."""
     name, address, port = split_target(text)
-    own = lab.topology.addresses_of(name, probe.version)
+    own = lab.addresses(name, probe.version)
     if address is None:
         if not own:
             raise InputError(f"{name} has no IPv{probe.version} address to send to; write {name}@ADDRESS")

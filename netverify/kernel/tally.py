@@ -8,7 +8,8 @@ Three books are kept, and read before and after a batch of probes:
 * the routing cache's count of martians (/proc/net/stat/rt_cache), which has no SNMP counter.
 
 Some of these counters mean that the network's own rules said no: a sound negative. Others mean that a buffer
-was full: then the probe failed and nothing was proven.
+was full: then the probe failed and nothing was proven. OutDiscards is in neither book: it counts packets that
+had no room in the neighbour table, and just as well those of the host's own that its rules dropped.
 """
 
 from __future__ import annotations
@@ -39,10 +40,8 @@ VERDICTS: Mapping[str, str] = {
 LOSSES: Mapping[str, str] = {
     "Udp.RcvbufErrors": "a UDP receive buffer was full",
     "Udp.SndbufErrors": "a UDP send buffer was full",
-    "Ip.OutDiscards": "an outgoing packet was discarded for lack of room (a full neighbour table, say)",
     "Udp6RcvbufErrors": "a UDP receive buffer was full",
     "Udp6SndbufErrors": "a UDP send buffer was full",
-    "Ip6OutDiscards": "an outgoing packet was discarded for lack of room (a full neighbour table, say)",
     "TcpExt.ListenOverflows": "a listener's queue was full",
 }
 _FILES = ("snmp", "netstat", "snmp6")

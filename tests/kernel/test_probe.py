@@ -137,6 +137,32 @@ def test_arp_sees_the_link_and_nothing_beyond(lab: Lab) -> None:
     assert seen.cell("a1", "a2").detail == "is at 02:42:0a:00:00:03"
 
 
+def test_an_arp_question_that_was_heard_and_not_answered_is_unreachable(lab: Lab) -> None:
+    lab.up(two_bridges())
+    seen = lab.reachability(arp(), sources=["a1"], targets=["a2", "b1", "host@10.0.0.99"])
+    assert seen == matrix("""
+             a2  b1  host@10.0.0.99
+        a1   .   U         U
+    """)
+    assert "heard the question, and nobody answered it" in seen.cell("a1", "b1").detail
+
+
+def test_an_arp_question_that_nobody_heard_is_an_error(lab: Lab) -> None:
+    """A port that is down lets nothing through, and nobody is there to confirm that we asked."""
+    lab.up(two_bridges(1))
+    lab.run("host", "ip link set br-a down")
+    assert lab.ask(arp(), "a1", "host@10.0.0.99").outcome is Outcome.ERROR
+
+
+def test_packets_that_the_host_itself_drops_are_no_losses(lab: Lab) -> None:
+    """The host drops its own ICMP errors in OUTPUT: what was rejected stays filtered, every time."""
+    lab.up(two_bridges())
+    lab.firewall("host").run("-A FORWARD -o br-b -j REJECT")
+    lab.firewall("host").run("-A OUTPUT -p icmp -j DROP")
+    for _ in range(3):
+        assert lab.ask(udp(53), "a1", "b1").outcome is Outcome.FILTERED
+
+
 def test_the_sender_s_own_output_rule(lab: Lab) -> None:
     lab.up(two_bridges())
     lab.firewall("a1").run("-A OUTPUT -d 10.1.0.2 -j DROP")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from ipaddress import ip_interface
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from netverify.errors import InputError, KernelError
 from netverify.kernel.lab import Lab
 from netverify.reachability.probe import Outcome, icmp, udp
-from netverify.topology.model import Host, Topology
+from netverify.topology.model import Host, Interface, Topology
 
 TWO = Topology("two", hosts=(Host("a"), Host("b")))
 
@@ -123,3 +124,18 @@ def test_settling_makes_devices_of_programs_impatient(lab: Lab) -> None:
     lab.settle()
     assert "retrans 100 " in lab.run("a", "ip ntable show dev near name arp_cache")
     assert "LOWER_UP" in lab.run("a", "ip link show dev near")
+
+
+def test_an_adopted_namespace_is_asked_by_address(lab: Lab) -> None:
+    """The topology knows no address of it, so a target must name one; another name has those of its owner."""
+    lab.up(
+        Topology("one", hosts=(Host("a", interfaces=(Interface("eth0", (ip_interface("10.0.0.1/24"),)),)),))
+    )
+    with lab.resident("a", ("unshare", "--net")) as process:
+        lab.adopt("container", process.path)
+        lab.adopt("other", lab.namespace("a").path)
+        lab.run("container", "ip link set lo up")
+        assert lab.ask(icmp(), "container", "container@127.0.0.1").receiver == "container"
+        assert lab.ask(icmp(), "a", "other").receiver == "a"
+        with pytest.raises(InputError, match="write container@ADDRESS"):
+            lab.ask(icmp(), "a", "container")

@@ -17,10 +17,11 @@ from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.ndtmsg import ndtmsg
 
 from netverify.kernel.capabilities.programs import Refused, run
-from netverify.kernel.channel import NLM_F_DUMP, NLMSG_DONE, NLMSG_ERROR, Channel
+from netverify.kernel.channel import NLMSG_DONE, NLMSG_ERROR, Channel
 from netverify.kernel.netlink import (
     NLM_F_ACK,
     NLM_F_CREATE,
+    NLM_F_DUMP,
     NLM_F_EXCL,
     NLM_F_REQUEST,
     RTM_NEWLINK,
@@ -33,6 +34,7 @@ from netverify.kernel.netlink import (
     add_macvlan,
     add_veth,
     add_vxlan,
+    list_neighbour_tables,
     set_link,
 )
 
@@ -243,7 +245,6 @@ def probe_conntrack() -> str:
     return "the connection table can be read over netlink"
 
 
-RTM_GETNEIGHTBL = 66  # include/uapi/linux/rtnetlink.h
 LEAST_NEIGHBOURS = 1024  # the kernel's default (net/ipv4/arp.c, net/ipv6/ndisc.c)
 
 
@@ -268,7 +269,7 @@ def neighbour_tables() -> tuple[NeighbourTable, ...]:
     """
     tables = []
     with channel() as opened:
-        for body in opened.dump(ndtmsg(), RTM_GETNEIGHTBL):
+        for body in opened.dump(list_neighbour_tables()):
             message = ndtmsg(struct.pack("=IHHII", 16 + len(body), 0, 0, 0, 0) + body)
             message.decode()
             # Each table comes first and then once for every device, without limits.
