@@ -16,6 +16,9 @@ FIRST = ("state", "in_interface", "out_interface", "protocol", "destination", "s
 NAMES = frozenset({"in_interface", "out_interface", "physdev_in", "physdev_out"})
 """Fields that hold device names; they are encoded as numbers of a list of names."""
 
+MARKS = ("mark", "connmark")
+"""Fields that are copied to each other: their bits stand side by side, or the set of copies would explode."""
+
 ADDRESSES = frozenset(
     {"source", "destination", "ct_source", "ct_destination", "reply_source", "reply_destination"}
 )

@@ -23,15 +23,16 @@ from netverify.dataplane.condition import (
     equals,
 )
 from netverify.dataplane.errors import DataplaneError
-from netverify.dataplane.fields import FIRST, NAMES, encoded, width
+from netverify.dataplane.fields import FIRST, MARKS, NAMES, encoded, width
 from netverify.dataplane.packet import ICMP, ICMPV6, TCP, UDP, Packet, State
 from netverify.dataplane.program import Program
 from netverify.dataplane.rewrite import Bits, CopyBits, Rewrite
 
 Set = BCDDFunction
 
-_NODES = 1 << 26  # address space only; the library cannot grow later
-_CACHE = 1 << 20
+CAPACITY = 1 << 26
+"""Nodes that there is room for. They take address space only, but the library cannot grow them later."""
+_CACHE = 1 << 20  # remembered results of operations
 OTHER = "(another device)"
 """Stands for every device that neither the host nor a rule names."""
 
@@ -48,13 +49,15 @@ class PacketSets:
 
     summarises = True
 
-    def __init__(self, version: int, devices: Iterable[str], *, others: bool = True) -> None:
+    def __init__(
+        self, version: int, devices: Iterable[str], *, others: bool = True, capacity: int = CAPACITY
+    ) -> None:
         self.version = version
         self.devices = ["", *sorted(set(devices) - {""}), *([OTHER] if others else [])]
         self._codes = {name: code for code, name in enumerate(self.devices)}
-        self._manager = BCDDManager(_NODES, _CACHE, 1)
+        self._manager = BCDDManager(capacity, max(1 << 14, min(_CACHE, capacity >> 3)), 1)
         self._bits: dict[str, list[Set]] = {}
-        self._first_variable: dict[str, int] = {}
+        self._variables: dict[str, list[int]] = {}  # of each field, most significant bit first
         self.unknowns: dict[str, int] = {}
         self._conditions: dict[Condition, Set] = {}
         self.nothing: Set = self._manager.false()
@@ -65,7 +68,7 @@ class PacketSets:
         self.everything = valid
 
     @classmethod
-    def of(cls, *programs: Program, others: bool = True) -> PacketSets:
+    def of(cls, *programs: Program, others: bool = True, capacity: int = CAPACITY) -> PacketSets:
         """The packets that the host of these programs can meet, with every device that a rule names.
 
         Without `others`, only those of the host's own devices.
@@ -74,7 +77,7 @@ class PacketSets:
         devices = {link.name for link in first.host.links}
         if others:
             devices |= {name for program in programs for name in _named(program)}
-        return cls(4 if first.ruleset.family == "ipv4" else 6, devices, others=others)
+        return cls(4 if first.ruleset.family == "ipv4" else 6, devices, others=others, capacity=capacity)
 
     # --- the algebra ----------------------------------------------------------------------------------------
 
@@ -120,9 +123,8 @@ class PacketSets:
         values = dict.fromkeys(range(self._manager.num_vars()), False)
         for field, bits in self._bits.items():
             number = self._number(field, getattr(packet, field))
-            first = self._first_variable[field]
-            for index in range(len(bits)):
-                values[first + index] = bool(number >> (len(bits) - 1 - index) & 1)
+            for index, variable in enumerate(self._variables[field]):
+                values[variable] = bool(number >> (len(bits) - 1 - index) & 1)
         for name, variable in self.unknowns.items():
             values[variable] = (assume or {}).get(name, False)
         return packets.eval(list(values.items()))
@@ -142,13 +144,21 @@ class PacketSets:
         if cube is None:
             return None
         fields: dict[str, int | str] = {}
-        for field, bits in self._bits.items():
-            first = self._first_variable[field]
+        for field, variables in self._variables.items():
             number = 0
-            for index in range(len(bits)):
-                number = number << 1 | bool(cube[first + index])
+            for variable in variables:
+                number = number << 1 | bool(cube[variable])
             fields[field] = self.devices[number] if field in NAMES else number
         return _packet(self.version, fields)
+
+    def singleton(self, packet: Packet) -> Set:
+        """The set of one packet, as far as its fields have been asked for; unknowns are left open."""
+        made = self._manager.true()
+        for field, bits in self._bits.items():
+            number = self._number(field, getattr(packet, field))
+            for index, bit in enumerate(bits):
+                made = made & (bit if number >> (len(bits) - 1 - index) & 1 else ~bit)
+        return made
 
     def assumptions(self, packets: Set) -> dict[str, bool]:
         """Unknowns that matter to a set, with values under which it is not empty."""
@@ -165,12 +175,16 @@ class PacketSets:
         return packets.exists(self._unknown_cube()) if self.unknowns else packets
 
     def boxes(self, packets: Set, fields: Sequence[str] = FIRST) -> Iterator[Box]:
-        """The set as disjoint products of ranges over `fields`; what other fields say is left out."""
+        """The set as disjoint products of ranges over `fields`; what other fields say is left out.
+
+        `fields` are some of `FIRST`; the ranges come in their order there.
+        """
+        fields = [field for field in FIRST if field in fields]
         others = [field for field in self._bits if field not in fields]
         for field in others:
             packets = packets.exists(self._cube(self._bits[field]))
         packets = self.possibly(packets)
-        yield from self._boxes(packets, [field for field in fields if field in self._bits], ())
+        yield from self._boxes(packets, fields, ())
 
     # --- making sets ----------------------------------------------------------------------------------------
 
@@ -242,9 +256,12 @@ class PacketSets:
 
     def _field(self, field: str) -> list[Set]:
         if field not in self._bits:
-            variables = self._manager.add_vars(width(field, self.version, len(self.devices)))
-            self._bits[field] = [self._manager.var(variable) for variable in variables]
-            self._first_variable[field] = variables[0]
+            together = MARKS if field in MARKS else (field,)
+            size = width(field, self.version, len(self.devices))
+            variables = self._manager.add_vars(size * len(together))
+            for offset, each in enumerate(together):
+                self._variables[each] = list(variables)[offset :: len(together)]
+                self._bits[each] = [self._manager.var(variable) for variable in self._variables[each]]
         return self._bits[field]
 
     def _valid(self, field: str) -> Set:
@@ -290,7 +307,7 @@ class PacketSets:
         return packets
 
     def _substituted(self, packets: Set, field: str, index: int, by: Set) -> Set:
-        variable = self._first_variable[field] + index
+        variable = self._variables[field][index]
         return packets.substitute(BCDDFunction.make_substitution([(variable, by)]))
 
     # --- reading out ----------------------------------------------------------------------------------------
@@ -334,7 +351,7 @@ class PacketSets:
 
     def _ranges(self, packets: Set, field: str) -> dict[Set, tuple[list[tuple[int, int]], Set]]:
         """The values of one field, by what they leave of the set: ranges in order, joined where they touch."""
-        first, size = self._first_variable[field], len(self._bits[field])
+        first, size = self._variables[field][0], len(self._bits[field])
         found: dict[Set, tuple[list[tuple[int, int]], Set]] = {}
         stack: list[tuple[Set, int, int]] = [(packets, 0, 0)]
         while stack:

@@ -17,6 +17,7 @@ from netverify.errors import KernelError
 from netverify.kernel.netlink import NLM_F_ACK, NLM_F_REQUEST, RTM_GETLINK, RTM_NEWLINK, Request
 
 # include/uapi/linux/netlink.h
+NETLINK_ROUTE, NETLINK_SOCK_DIAG = 0, 4
 NLMSG_ERROR, NLMSG_DONE = 2, 3
 SOL_NETLINK, NETLINK_CAP_ACK, NETLINK_EXT_ACK = 270, 10, 11
 NLMSGERR_ATTR_MSG = 1
@@ -36,10 +37,13 @@ class NetlinkError(KernelError):
 
 
 class Channel:
-    """A netlink socket of one namespace; must be opened by a thread that is inside it."""
+    """A netlink socket of one namespace; must be opened by a thread that is inside it.
 
-    def __init__(self) -> None:
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
+    `family` says with which part of the kernel it talks (netlink(7)).
+    """
+
+    def __init__(self, family: int = NETLINK_ROUTE) -> None:
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, family)
         self._socket.setsockopt(SOL_NETLINK, NETLINK_EXT_ACK, 1)
         self._socket.setsockopt(SOL_NETLINK, NETLINK_CAP_ACK, 1)
         self._socket.bind((0, 0))

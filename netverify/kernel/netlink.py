@@ -15,6 +15,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6
 from typing import Any
 
 from pyroute2.netlink import nlmsg
+from pyroute2.netlink.diag import SOCK_DIAG_BY_FAMILY, inet_diag_req
 from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.ndmsg import ndmsg
@@ -41,6 +42,7 @@ NUD_PERMANENT = 0x80
 NTF_SELF, NTF_MASTER = 0x02, 0x04
 IFA_F_NODAD = 0x02
 RTNH_F_ONLINK = 0x4
+TCP_LISTEN = 10  # include/net/tcp_states.h
 _NDM_IFINDEX = 20  # where struct ndmsg (rtnetlink(7)) has its device: after the header, family and padding
 
 
@@ -304,6 +306,16 @@ def list_neighbours() -> Request:
 def list_neighbour_tables() -> Request:
     """Ask for the machine's neighbour tables (`Channel.dump`)."""
     return _request(ndtmsg(), RTM_GETNEIGHTBL, NLM_F_DUMP, "list the neighbour tables")
+
+
+@cache
+def list_listeners(version: int) -> Request:
+    """Ask for every TCP socket that listens in a namespace (sock_diag(7)), over NETLINK_SOCK_DIAG."""
+    message = inet_diag_req()
+    message["sdiag_family"] = socket.AF_INET if version == 4 else socket.AF_INET6
+    message["sdiag_protocol"] = socket.IPPROTO_TCP
+    message["idiag_states"] = 1 << TCP_LISTEN
+    return _request(message, SOCK_DIAG_BY_FAMILY, NLM_F_DUMP, "list the TCP listeners")
 
 
 def set_neighbour_patience(index: int, version: int, milliseconds: int) -> Request:

@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from netverify.kernel.namespace import Namespace, Visitor
@@ -97,13 +98,13 @@ class StatisticsBook:
         lost: Counter[str] = Counter()
         for name, files in self._files:
             for fd in files:
-                for key, value in _parse(os.pread(fd, 1 << 17, 0).decode("ascii")):
+                for key, value in _parse(_read(fd)):
                     if words := VERDICTS.get(key):
                         dropped[f"{name}: {words}"] += value
                     elif words := LOSSES.get(key):
                         lost[f"{name}: {words}"] += value
         if self._martians is not None:
-            rows = os.pread(self._martians, 1 << 16, 0).decode("ascii").splitlines()
+            rows = _read(self._martians).splitlines()
             for key, value in _parse_martians(rows, self._cpu):
                 dropped[VERDICTS[key]] += value
         return Tally(dropped, lost)
@@ -119,20 +120,41 @@ def _open_martians() -> int:
     return os.open("/proc/thread-self/net/stat/rt_cache", os.O_RDONLY | os.O_CLOEXEC)
 
 
+def _read(fd: int) -> str:
+    """A file of /proc from its beginning, which the kernel hands out in parts where it has many lines."""
+    parts: list[bytes] = []
+    position = 0
+    while part := os.pread(fd, 1 << 17, position):
+        parts.append(part)
+        position += len(part)
+    return b"".join(parts).decode("ascii")
+
+
 def _parse(text: str) -> Iterable[tuple[str, int]]:
-    """Read both shapes: pairs of lines ("Ip: names", "Ip: values") and one "name value" a line."""
-    names: list[str] = []
-    for line in text.splitlines():
-        head, _, rest = line.partition(":")
-        if not rest:
-            key, _, value = line.partition(" ")
-            yield key.strip(), int(value)
-        elif names and names[0] == head:
-            for key, value in zip(names[1:], rest.split(), strict=True):
-                yield f"{head}.{key}", int(value)
-            names = []
-        else:
-            names = [head, *rest.split()]
+    """The counters of `VERDICTS` and `LOSSES` in a file of either shape.
+
+    One has pairs of lines ("Ip: names", "Ip: values"), the other one "name value" a line.
+    """
+    lines = text.splitlines()
+    if ":" in text:
+        for names, values in zip(lines[::2], lines[1::2], strict=True):
+            if columns := _columns(names):
+                fields = values.split()
+                for column, key in columns:
+                    yield key, int(fields[column])
+    else:
+        for line in lines:
+            key, value = line.split()
+            if key in VERDICTS or key in LOSSES:
+                yield key, int(value)
+
+
+@cache
+def _columns(names: str) -> tuple[tuple[int, str], ...]:
+    """Where a line of names has counters that are read here; every namespace has the same lines."""
+    head, *rest = names.split()
+    keys = ((column, f"{head.rstrip(':')}.{name}") for column, name in enumerate(rest, 1))
+    return tuple((column, key) for column, key in keys if key in VERDICTS or key in LOSSES)
 
 
 def _parse_martians(rows: list[str], cpu: int | None) -> Iterable[tuple[str, int]]:

@@ -113,11 +113,11 @@ class _Reader:
                     path, "an object with one key that says what it is", canonical(value)
                 )
             [(kind, inner)] = value.items()
-            self._object(kind, _Members(self.document, (*path, kind), inner), Verbatim.of(value))
+            self._object(kind, _Members(self.document, (*path, kind), inner), value)
         tables = tuple(table.finish() for table in self.tables.values())
         return NftRuleset(tables, self.version, tuple(self.others))
 
-    def _object(self, kind: str, told: _Members, whole: Verbatim) -> None:
+    def _object(self, kind: str, told: _Members, whole: Json) -> None:
         if kind == "metainfo":
             self.version = told.maybe_text("version")
         elif kind == "table":
@@ -129,9 +129,9 @@ class _Reader:
         elif kind in ("set", "map"):
             self._set(told, is_map=kind == "map")
         elif "table" in told.value:
-            self._table_of(told).others.append(whole)
+            self._table_of(told).others.append(Verbatim.of(whole))
         else:
-            self.others.append(whole)
+            self.others.append(Verbatim.of(whole))
 
     def _table(self, told: _Members) -> None:
         family, name = told.text("family"), told.text("name")

@@ -16,7 +16,9 @@ def run(script: str, text: str, lock: Path) -> subprocess.CompletedProcess[str]:
     `lock` takes the place of /run/xtables.lock, which an ordinary user may not open.
     """
     return subprocess.run(
-        ["unshare", "-rn", "sh", "-ec", script],
+        # The user namespace must have its users when the network namespace begins: otherwise an ordinary user
+        # cannot read /proc/net/ip_tables_names there, and iptables-legacy-save finds no tables.
+        ["unshare", "-r", "unshare", "-n", "sh", "-ec", script],
         input=text,
         capture_output=True,
         encoding="utf-8",

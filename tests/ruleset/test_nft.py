@@ -212,10 +212,34 @@ def test_numbers_and_truth_values_are_different():
         ({"jump": {"target": None}}, Verbatim("jump", '{"jump":{"target":null}}')),
         ({"log": {"prefix": "x"}}, Verbatim("log", '{"log":{"prefix":"x"}}')),
         ("what", Verbatim("", '"what"')),
+        ({"counter": {"packets": True, "bytes": 1}},
+         Verbatim("counter", '{"counter":{"bytes":1,"packets":true}}')),
+        ({"reject": {"type": None}}, Verbatim("reject", '{"reject":{"type":null}}')),
     ],
 )  # fmt: skip
 def test_statements(value, read):
     assert statement(value) == read
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"prefix": {"addr": "1.2.3.4", "len": True}},
+        {"ct": {"key": "state", "dir": None}},
+        {"fib": {"result": "type", "flags": []}},
+        {"payload": {"base": "nh", "offset": "x", "len": 1}},
+        {"range": [1, 2, 3]},
+        {"elem": {"timeout": 5}},
+        {"numgen": {"mod": 2}},
+        {"meta": {"key": "mark"}, "ct": {"key": "mark"}},
+        None,
+        {},
+    ],
+)
+def test_an_expression_that_is_not_quite_known_is_kept_word_for_word(value):
+    read = expression(value)
+    assert isinstance(read, Verbatim)
+    assert encode(read) == value
 
 
 def test_what_an_element_counted_is_no_part_of_it():

@@ -13,6 +13,7 @@ from netverify.ruleset import (
     NftPlace,
     NftRule,
     NftRuleset,
+    NftSet,
     NftTable,
     Ruleset,
     RulesetError,
@@ -156,6 +157,11 @@ def test_a_table_with_a_foreign_rule_is_read_from_nft_and_the_rule_is_named():
     assert sources.native == NftRuleset((mixed,))
     assert sources.iptables == (Ruleset("ipv4"),)
     assert sources.foreign == ((NftPlace("ip", "filter", "INPUT", 2), foreign),)
+
+
+def test_a_table_with_a_named_set_is_read_from_nft():
+    with_set = replace(FILTER, sets=(NftSet("blocked", ("ipv4_addr",)),))
+    assert split_sources(NftRuleset((with_set,)), [SAVED]).native == NftRuleset((with_set,))
 
 
 def test_a_table_that_iptables_does_not_show_stays_native():

@@ -70,6 +70,8 @@ def test_other_words_for_the_same_rule(data):
          "-A I -p tcp -m tcp --dport 80 -j DNAT --to-destination 1.1.1.1"),
         ("-A I -p tcp -m tcp -j LOG --dport 80 --log-uid", "-A I -p tcp -m tcp --dport 80 -j LOG --log-uid"),
         ("-A I -m policy --pol ipsec --proto esp", "-A I -m policy --pol ipsec --proto esp"),
+        ("-A I -m tcp -m udp -m tcp --dport 80", "-A I -m tcp -m udp -m tcp --dport 80"),
+        ("-A I -p tcp -m tcp -m layer7 --dport 80", "-A I -p tcp -m tcp -m layer7 --dport 80"),
         ("-A I -c 5 60 -j DROP", "-A I -j DROP"),
         ("\t-A  I\t-j\tDROP ", "-A I -j DROP"),
         ('-A I -m comment --comment "two ""words" -j X', None),

@@ -61,7 +61,9 @@ def _known_options(spec: OptionSpec) -> st.SearchStrategy[Option]:
 
 def _strange_options(prefix: str = "") -> st.SearchStrategy[Option]:
     """An option of an extension that nobody knows or, with a prefix that no option has, that nobody knows."""
-    names = st.sampled_from([prefix + name for name in ("level", "x", "a-b", "a.b", "7")])
+    names = st.sampled_from(
+        [prefix + name for name in ("level", "x", "a-b", "a.b", "7", "dport", "set", "proto")]
+    )
     return st.builds(Option, names, st.lists(values(), max_size=3).map(tuple), st.booleans())
 
 
