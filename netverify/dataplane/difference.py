@@ -83,7 +83,7 @@ def compare(old: Program, new: Program, *, sets: PacketSets | None = None) -> Di
                     unsettled.append((table, chain))
                 continue
             if any(held):
-                before, after = (run.run(table, chain, sets.everything) for run in runs)
+                before, after = (run.run(table, chain, sets.entering(chain)) for run in runs)
                 changes += _changes(old, new, sets, (table, chain), before, after)
     changes.sort(key=lambda change: not change.opens)
     return Difference(tuple(changes), tuple(unsettled))
@@ -107,8 +107,8 @@ def _changes(
             example = sets.example(both)
             if example is not None:
                 assumed = sets.assumptions(sets.both(both, sets.singleton(example)))
-                places = (deciding_rule(each, example, *where, assumed) for each in (old, new))
-                found.append(Change(*where, was, now, example, *places, tuple(sorted(assumed.items()))))
+                first, second = (deciding_rule(each, example, *where, assumed) for each in (old, new))
+                found.append(Change(*where, was, now, example, first, second, tuple(sorted(assumed.items()))))
     return found
 
 

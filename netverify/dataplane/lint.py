@@ -1,4 +1,4 @@
-"""Rules that do nothing, or not what they say: shadowed, impossible on this host, unreached, jumps to nothing."""
+"""Rules that do nothing, or not what they say: shadowed, impossible here, unreached, jumps to nothing."""
 
 from __future__ import annotations
 
@@ -17,9 +17,12 @@ from netverify.ruleset.vocabulary import TARGETS as KNOWN_TARGETS
 
 @dataclass(frozen=True, slots=True)
 class Lint:
-    """One finding: which rule (a number 0 is the chain itself), what is wrong, and the rules that cause it."""
+    """One finding: which rule (a number 0 is the chain itself), what is wrong, and the rules that cause it.
 
-    kind: str  # shadowed, impossible, unreached-rule, unreached-chain, jump-to-nothing, pre-dnat-port
+    `kind` is shadowed, impossible, unreached-rule, unreached-chain, jump-to-nothing or pre-dnat-port.
+    """
+
+    kind: str
     place: RulePlace
     text: str
     by: tuple[RulePlace, ...] = ()
@@ -36,7 +39,7 @@ def lint(program: Program) -> list[Lint]:
     for table, chains in BUILTIN_CHAINS.items():
         for chain in chains:
             if program.chain(table, chain) is not None:
-                evaluator.run(table, chain, sets.everything)
+                evaluator.run(table, chain, sets.entering(chain))
     found = [*_jumps(program), *_chains(program, seen)]
     for compiled in program.chains.values():
         if (compiled.table, compiled.name) in seen.chains:
@@ -103,9 +106,8 @@ def _jumps(program: Program) -> Iterator[Lint]:
         target = rule.target
         if target is None or program.ruleset.table(place.table).callee(rule) is not None:
             continue
-        if target.goto or (
-            target.name not in KNOWN_TARGETS and target.name not in TARGETS and not target.options
-        ):
+        unheard = target.name not in KNOWN_TARGETS and target.name not in TARGETS
+        if target.goto or (unheard and not target.options):
             yield Lint("jump-to-nothing", place, f"there is no chain {target.name}: {rule}")
 
 
@@ -130,7 +132,9 @@ def _pre_dnat(program: Program) -> Iterator[Lint]:
     for rule in user.rules:
         for port in _ports(rule):
             if port in published and port not in inside:
-                text = f"port {port} is a published one, already translated when a packet comes here: {rule.rule}"
+                text = (
+                    f"port {port} is published, and already translated when a packet comes here: {rule.rule}"
+                )
                 yield Lint("pre-dnat-port", rule.place, text, (published[port],))
 
 

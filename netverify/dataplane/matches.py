@@ -47,9 +47,11 @@ Meaning = Callable[[Option, Match, Context], Condition]
 
 def compile_match(match: Match, context: Context) -> Condition:
     """The condition that a match is; unknown where this module does not know its meaning."""
-    return (
-        all_of(_option(option, match, context) for option in match.options) if match.options else _bare(match)
-    )
+    if not match.options:
+        return _bare(match)
+    if not any((match.name, option.name) in MEANINGS for option in match.options):
+        return _unknown(match, context)
+    return all_of(_option(option, match, context) for option in match.options)
 
 
 def text_of(match: Match) -> str:
@@ -71,18 +73,15 @@ def _option(option: Option, match: Match, context: Context) -> Condition:
             return meaning(option, match, context)
         except (NotModelled, ValueError):
             pass
-    return _unknown(option, match, context)
+    return Unknown(text_of(Match(match.name, (option,))), option.negated)
 
 
-def _unknown(option: Option, match: Match, context: Context) -> Condition:
-    text = text_of(Match(match.name, (option,)))
-    usual = USUAL.get((match.name, option.name), False) != option.negated
-    if match.name in STATEFUL:  # it counts for itself: the same words elsewhere may say something else
-        whole = text_of(match)
-        if option.name not in DECIDING.get(match.name, {option.name}):
-            return ALWAYS
-        return Unknown(f"{whole} ({context.place})" if context.place else whole, usual)
-    return Unknown(text, usual)
+def _unknown(match: Match, context: Context) -> Condition:
+    """A match of which nothing is modelled: one unknown, and its rule's own where the match keeps count."""
+    usual = any((match.name, option.name) in USUAL for option in match.options)
+    usual = usual != any(option.negated for option in match.options)
+    own = f" ({context.place})" if match.name in STATEFUL and context.place else ""
+    return Unknown(text_of(match) + own, usual)
 
 
 # --- numbers, ranges, addresses --------------------------------------------------------------------
@@ -534,20 +533,7 @@ _WITHOUT_OPTIONS = frozenset({"tcp", "udp", "sctp", "dccp", "icmp", "icmp6", "co
 STATEFUL = frozenset({"limit", "hashlimit", "connlimit", "statistic", "quota", "recent", "connbytes"})
 """Matches that keep count: two rules with the same words can decide differently."""
 
-DECIDING: Mapping[str, frozenset[str]] = {
-    "limit": frozenset({"limit"}),
-    "hashlimit": frozenset({"hashlimit-upto", "hashlimit-above"}),
-    "connlimit": frozenset({"connlimit-upto", "connlimit-above"}),
-    "statistic": frozenset({"mode"}),
-    "quota": frozenset({"quota"}),
-    "connbytes": frozenset({"connbytes"}),
-}
-"""Of a stateful match's options, the ones that its answer is attributed to; the others are parameters."""
-
-USUAL: Mapping[tuple[str, str], bool] = {
-    ("limit", "limit"): True,
-    ("hashlimit", "hashlimit-upto"): True,
-    ("connlimit", "connlimit-upto"): True,
-    ("quota", "quota"): True,
-}
+USUAL = frozenset(
+    {("limit", "limit"), ("hashlimit", "hashlimit-upto"), ("connlimit", "connlimit-upto"), ("quota", "quota")}
+)
 """Unknowns whose sensible reading is that they match: a rate or a number that is not exceeded."""

@@ -35,7 +35,7 @@ class Passage:
 
 def accepted(program: Program, sets: PacketSets, chain: str = "FORWARD", table: str = "filter") -> Set:
     """The packets that a chain of the kernel's own lets pass."""
-    exits = Evaluator(program, sets).run(table, chain, sets.everything)
+    exits = Evaluator(program, sets).run(table, chain, sets.entering(chain))
     return exits.get(Verdict.ACCEPT, sets.nothing)
 
 

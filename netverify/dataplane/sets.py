@@ -116,6 +116,17 @@ class PacketSets:
             return (packets & ~tracked) | self._copy(packets & tracked, rewrite)
         return self._write(packets, Bits("state", 0b111, int(State.UNTRACKED)))
 
+    def entering(self, chain: str) -> Set:
+        """What can come to one of the kernel's own chains: FORWARD has both devices, INPUT only the first."""
+        made = self.everything
+        for field, chains in (
+            ("in_interface", ("PREROUTING", "INPUT", "FORWARD")),
+            ("out_interface", ("FORWARD", "OUTPUT", "POSTROUTING")),
+        ):
+            none = self.satisfying(Named(field, ""))
+            made = made & (~none if chain in chains else none)
+        return made
+
     # --- single packets -------------------------------------------------------------------------------------
 
     def contains(self, packets: Set, packet: Packet, assume: dict[str, bool] | None = None) -> bool:
@@ -350,7 +361,7 @@ class PacketSets:
             yield from self._boxes(left, rest, done if whole else (*done, (field, tuple(ranges))))
 
     def _ranges(self, packets: Set, field: str) -> dict[Set, tuple[list[tuple[int, int]], Set]]:
-        """The values of one field, by what they leave of the set: ranges in order, joined where they touch."""
+        """The values of one field, by what they leave of the set, as ranges in order."""
         first, size = self._variables[field][0], len(self._bits[field])
         found: dict[Set, tuple[list[tuple[int, int]], Set]] = {}
         stack: list[tuple[Set, int, int]] = [(packets, 0, 0)]

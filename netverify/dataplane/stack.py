@@ -139,7 +139,7 @@ class Stack:
         return self._out(packet, decision, locally=True)
 
     def receive(self, packet: Packet, device: str) -> Fate:
-        """The packet comes in by a device that is no port of a bridge, or was passed up by a bridge unseen."""
+        """The packet comes in by a device that is no bridge's port, or was passed up by a bridge unseen."""
         self._connection = None
         packet = self._fresh(packet, device)
         passed = self._hook("PREROUTING", packet)

@@ -141,7 +141,8 @@ def _reject(target: Target, version: int) -> Effect:
 
 
 REJECTIONS: Mapping[str, tuple[int, int]] = {
-    "icmp-net-unreachable": (3, 0), "net-unreach": (3, 0), "icmp-host-unreachable": (3, 1), "host-unreach": (3, 1),
+    "icmp-net-unreachable": (3, 0), "net-unreach": (3, 0), "icmp-host-unreachable": (3, 1),
+    "host-unreach": (3, 1),
     "icmp-proto-unreachable": (3, 2), "proto-unreach": (3, 2), "icmp-port-unreachable": (3, 3),
     "port-unreach": (3, 3), "icmp-net-prohibited": (3, 9), "net-prohib": (3, 9),
     "icmp-host-prohibited": (3, 10), "host-prohib": (3, 10), "icmp-admin-prohibited": (3, 13),

@@ -1,8 +1,8 @@
 """Several hosts and what connects them: a packet followed from sender to receiver, and the answer back.
 
-Between hosts there are wires. Who a packet goes to is found as the kernel finds it: everybody on the wire, and
-behind every bridge on it, is asked who has the next hop's address (ARP, RFC 826; neighbour discovery, RFC 4861).
-Each bridge on the way may show the packet to its host's packet filter.
+Between hosts there are wires. Who a packet goes to is found as the kernel finds it: everybody on the wire,
+and behind every bridge on it, is asked who has the next hop's address (ARP, RFC 826; neighbour discovery, RFC
+4861). Each bridge on the way may show the packet to its host's packet filter.
 """
 
 from __future__ import annotations
@@ -73,8 +73,8 @@ class _Way:
 class Exchange:
     """A question and its answer: what a probe would see.
 
-    `outcome` is one of delivered, refused, prohibited, unreachable, filtered; `replied` says whether an answer
-    came back. `beyond` is what a userland proxy asked in turn.
+    `outcome` is one of delivered, refused, prohibited, unreachable, filtered; `replied` says whether an
+    answer came back. `beyond` is what a userland proxy asked in turn.
     """
 
     request: Trace
@@ -109,7 +109,7 @@ class World:
         self.stacks = {name: Stack(stack.view, stack.programs) for name, stack in self.stacks.items()}
 
     def packet(self, host: str, destination: Address, protocol: str | int, **fields: int) -> Packet | None:
-        """The packet that a socket of `host` sends there: its source is the kernel's choice; None if it has none."""
+        """The packet that a socket of `host` sends there, with the source that the kernel chooses, if any."""
         routing = self.stacks[host].routing
         decision = routing.lookup(destination.version, int(destination))
         source = routing.source_for(decision, destination) if decision.device else None
@@ -234,8 +234,8 @@ class World:
     ) -> Exchange:
         """Send a request and follow what comes back.
 
-        A host offers what its `services` say; `listening` adds (host, port) pairs, for any protocol. Everybody
-        answers ICMP echo.
+        A host offers what its `services` say; `listening` adds (host, port) pairs, for any protocol.
+        Everybody answers ICMP echo.
         """
         request = self.trace(packet, host, assume=assume)
         if request.verdict != "delivered":

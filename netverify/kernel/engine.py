@@ -137,13 +137,13 @@ class Engine(ABC):
         listeners: Sequence[Listener],
         relays: Sequence[Relay],
         settle: Callable[[], None],
-        resolve: Callable[[], bool],
+        resolve: Callable[[], None],
         nonce: bytes,
     ) -> None:
         self.visitor, self.probe, self.pairs, self.listeners = visitor, probe, pairs, listeners
         self.relays = relays
         self.settle = settle  # returns when nothing is in flight any more
-        self.resolve = resolve  # returns when no neighbour is asked for any more; whether one was
+        self.resolve = resolve  # returns when no neighbour is asked for, and no CPU is at work on a packet
         self.nonce = nonce  # 8 bytes that every payload begins with
         self.round = 0
         self.records = [Record() for _ in pairs]
@@ -176,7 +176,8 @@ class Engine(ABC):
     def conclude(self, numbers: Sequence[int]) -> None:
         """End a round: nothing of `numbers` is in flight or waiting for a neighbour, and all is read."""
         self.finish()
-        if any(self.records[number].silent for number in numbers) and self.resolve():
+        if any(self.records[number].silent for number in numbers):
+            self.resolve()
             self.finish()
 
     def silence(self, number: int) -> tuple[Outcome, str] | None:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 
+from netverify.errors import KernelError
 from netverify.kernel.channel import Channel
 from netverify.kernel.namespace import Namespace, Visitor
 from netverify.kernel.netlink import (
@@ -42,14 +43,14 @@ def unresolved(channels: Mapping[str, tuple[Namespace, Channel]]) -> list[str]:
     return [name for name, (_, channel) in channels.items() if _in_state(channel, NUD_INCOMPLETE)]
 
 
-def settle(visitor: Visitor, channels: Mapping[str, tuple[Namespace, Channel]]) -> bool:
-    """Wait until no neighbour is incomplete; whether there was anything to wait for.
+def settle(visitor: Visitor, channels: Mapping[str, tuple[Namespace, Channel]]) -> None:
+    """Wait until no neighbour is incomplete.
 
-    Raises TimeoutError when one still is after `PATIENCE` seconds.
+    Raises KernelError when one still is after `PATIENCE` seconds.
     """
     waiting = unresolved(channels)
     if not waiting:
-        return False
+        return
     with ExitStack() as stack:
         poll = stack.enter_context(select.epoll())
         monitors = {}
@@ -63,12 +64,11 @@ def settle(visitor: Visitor, channels: Mapping[str, tuple[Namespace, Channel]]) 
         while unresolved(asking):
             ready = poll.poll(max(0.0, deadline - time.monotonic()))
             if not ready:
-                raise TimeoutError(
+                raise KernelError(
                     f"a neighbour of {', '.join(unresolved(asking))} is neither resolved nor given up"
                 )
             for fd, _events in ready:
                 _drain(monitors[fd])
-    return True
 
 
 def overflows(channel: Channel) -> int:

@@ -100,12 +100,10 @@ class Prober:
                 engine.close()
                 book.close()
 
-    def _resolve(self, barrier: Barrier) -> bool:
-        if not neighbours.settle(self.visitor, self.channels):
-            return False
-        # Whoever resolved the neighbour released the waiting packets on a CPU of its own choice.
+    def _resolve(self, barrier: Barrier) -> None:
+        """Wait for neighbours; whoever resolved one released the packets behind it on a CPU of its own."""
+        neighbours.settle(self.visitor, self.channels)
         barrier.wait_everywhere()
-        return True
 
 
 class Book:
@@ -136,6 +134,7 @@ class _Question:
     def __init__(self, prober: Prober, engine: Engine, book: Book) -> None:
         self.prober, self.engine, self.book = prober, engine, book
         self.verdicts: dict[int, tuple[Outcome, str]] = {}
+        self.listening = {listener.namespace.name for listener in engine.listeners}
         self.proofs = 0
 
     def answer(self) -> list[Cell]:
@@ -208,37 +207,25 @@ class _Question:
 
     def _cell(self, number: int, first: Record, unheard: Mapping[str, str]) -> Cell:
         pair = self.engine.pairs[number]
-        cell = Cell(
-            pair.source.name,
-            pair.target.name,
-            Outcome.DELIVERED,
-            first.seen,
-            first.receiver,
-            first.replied,
-            first.detail,
-        )
-        for name in (pair.source.namespace.name, _owner(pair) or "", first.receiver or ""):
+        outcome, detail = self._verdict(number, first, unheard)
+        seen, receiver, replied = first.seen, first.receiver, first.replied
+        return Cell(pair.source.name, pair.target.name, outcome, seen, receiver, replied, detail)
+
+    def _verdict(self, number: int, first: Record, unheard: Mapping[str, str]) -> tuple[Outcome, str]:
+        pair = self.engine.pairs[number]
+        owner = _owner(pair)
+        for name in (pair.source.namespace.name, owner or "", first.receiver or ""):
             if broken := self.engine.broken.get(name) or unheard.get(name):
-                return replace(cell, outcome=Outcome.ERROR, detail=broken)
+                return Outcome.ERROR, broken
         if first.replied and first.outcome is not None:
-            story = f"both answered and refused: {first.detail}"
-            return replace(cell, outcome=Outcome.ERROR, detail=story)
+            return Outcome.ERROR, f"both answered and refused: {first.detail}"
         if number in self.verdicts:
-            outcome, detail = self.verdicts[number]
-            return replace(cell, outcome=outcome, detail=detail)
-        if first.outcome is not None:
-            return self._refusal(cell, first, first.outcome, _owner(pair))
-        return cell
-
-    def _refusal(self, cell: Cell, record: Record, outcome: Outcome, owner: str | None) -> Cell:
-        """An error answer. One that claims that nobody listens, where somebody does, comes from a filter."""
-        if outcome is Outcome.REFUSED and self._listened(owner):
-            detail = f"{record.detail}, although a listener is there: a filter answers in its place"
-            return replace(cell, outcome=Outcome.PROHIBITED, detail=detail)
-        return replace(cell, outcome=outcome, detail=record.detail)
-
-    def _listened(self, owner: str | None) -> bool:
-        return any(listener.namespace.name == owner for listener in self.engine.listeners)
+            return self.verdicts[number]
+        if first.outcome is Outcome.REFUSED and owner in self.listening:
+            # An answer that claims that nobody listens, where somebody does, comes from a filter.
+            detail = f"{first.detail}, although a listener is there: a filter answers in its place"
+            return Outcome.PROHIBITED, detail
+        return first.outcome or Outcome.DELIVERED, first.detail
 
 
 def _owner(pair: Pair) -> str | None:

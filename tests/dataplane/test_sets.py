@@ -34,7 +34,7 @@ def _both_ways(rules: Ruleset, packet: Packet, assume: dict[str, bool]) -> tuple
 
 
 def _singleton(sets: PacketSets, packet: Packet, rules: Ruleset) -> object:
-    """Everything, where no rule writes; else the one packet, since a set's image forgets where it came from."""
+    """Everything, where no rule writes; else one packet, since an image forgets where it came from."""
     program = compile_rules(rules, HOST)
     if not any(chain.rewrites for chain in program.chains.values()):
         return sets.everything

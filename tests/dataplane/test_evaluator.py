@@ -1,0 +1,215 @@
+"""Chains, jumps, gotos, RETURN, policies: the walk of a packet, and what each rule would count."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from netverify.dataplane.errors import DataplaneError
+from netverify.dataplane.packet import Packet
+from netverify.dataplane.program import compile_rules
+from netverify.dataplane.stack import Stack
+from netverify.dataplane.trace import Trace
+from netverify.dataplane.view import HostView, Link, Route
+from netverify.dataplane.world import Wire, World
+from netverify.ruleset import Ruleset
+
+WALK = """*filter
+:INPUT DROP [0:0]
+:A - [0:0]
+:B - [0:0]
+{rules}
+COMMIT
+"""
+
+
+def _host(rules: str, *more: str) -> HostView:
+    text = "\n".join((rules, *more))
+    return HostView(
+        "host",
+        (Link.of("lo", "127.0.0.1/8"), Link.of("eth0", "192.0.2.1/24")),
+        ipv4=Ruleset.parse(text),
+    ).with_connected_routes()
+
+
+def _arrive(rules: list[str], **fields: int) -> Trace:
+    view = _host(WALK.format(rules="\n".join(rules)))
+    packet = Packet.of("192.0.2.9", "192.0.2.1", "tcp", dport=80, **fields)
+    return World([view], []).enter(packet, "host", "eth0")
+
+
+@pytest.mark.parametrize(
+    ("rules", "verdict", "place"),
+    [
+        ([], "dropped", "filter:INPUT:policy"),
+        (["-A INPUT -j A", "-A INPUT -j ACCEPT", "-A A -j RETURN", "-A A -j DROP"], "delivered", None),
+        (["-A INPUT -g A", "-A INPUT -j ACCEPT", "-A A -p udp -j ACCEPT"], "dropped", "filter:INPUT:policy"),
+        (
+            ["-A INPUT -j A", "-A INPUT -j ACCEPT", "-A A -g B", "-A A -j DROP", "-A B -p udp"],
+            "delivered",
+            None,
+        ),
+        (["-A INPUT -g A", "-A A -j B", "-A A -j ACCEPT", "-A B -j RETURN"], "delivered", None),
+        (["-A INPUT -j RETURN", "-A INPUT -j ACCEPT"], "dropped", "filter:INPUT:policy"),
+        (["-A INPUT -p tcp", "-A INPUT -j LOG", "-A INPUT -j REJECT"], "rejected", "filter:INPUT:rule:3"),
+        (["-A INPUT -j A", "-A A -j DROP"], "dropped", "filter:A:rule:1"),
+    ],
+)
+def test_walk(rules: list[str], verdict: str, place: str | None) -> None:
+    trace = _arrive(rules)
+    assert trace.verdict == verdict
+    assert (None if trace.place is None else str(trace.place)) == place
+
+
+def test_hits_are_what_counters_would_show() -> None:
+    trace = _arrive(["-A INPUT -j A", "-A INPUT -p tcp -j ACCEPT", "-A A -p udp -j DROP", "-A A -p tcp"])
+    assert {str(place): count for (_host, place), count in trace.hits().items()} == {
+        "filter:INPUT:rule:1": 1,
+        "filter:A:rule:2": 1,
+        "filter:INPUT:rule:2": 1,
+    }
+
+
+def test_the_trace_tells_what_failed_and_is_json() -> None:
+    trace = _arrive(["-A INPUT ! -i eth0 -j ACCEPT", '-A INPUT -m string --algo bm --string "x" -j ACCEPT'])
+    text = trace.render(every_rule=True)
+    assert "no: ! -i eth0" in text
+    assert 'assumed no: -m string --algo bm --string "x"' in text
+    assert "Verdict: DROPPED at host: dropped by filter:INPUT:policy" in text
+    facts = json.loads(trace.as_json())
+    assert facts["deciding"] == "filter:INPUT:policy"
+    assert facts["steps"][1]["failed"] == "! -i eth0"
+
+
+def test_an_assumption_can_be_turned_around() -> None:
+    view = _host(WALK.format(rules='-A INPUT -m string --algo bm --string "x" -j ACCEPT'))
+    packet = Packet.of("192.0.2.9", "192.0.2.1", "tcp", dport=80)
+    world = World([view], [])
+    (name, _value) = world.enter(packet, "host", "eth0").assumed[0]
+    assert world.enter(packet, "host", "eth0", assume={name: True}).verdict == "delivered"
+
+
+def test_chains_in_a_circle_are_refused() -> None:
+    rules = Ruleset.parse(WALK.format(rules="-A INPUT -j A\n-A A -j B\n-A B -j A"))
+    with pytest.raises(DataplaneError, match="A -> B -> A"):
+        compile_rules(rules, HostView("host"))
+
+
+def test_a_target_that_nobody_knows_is_said() -> None:
+    assert "not modelled: target TARPIT" in _arrive(["-A INPUT -p tcp -j TARPIT"]).render()
+
+
+# A client, a router that translates, a server. The client's and the server's networks know nothing of each other.
+NAT = """*nat
+:PREROUTING ACCEPT [0:0]
+:OUTPUT ACCEPT [0:0]
+:POSTROUTING ACCEPT [0:0]
+{rules}
+COMMIT
+"""
+
+
+def _three(rules: str, **sysctls: str) -> World:
+    client = HostView(
+        "client", (Link.of("lo", "127.0.0.1/8"), Link.of("eth0", "10.0.0.2/24")),
+        (Route(_everything(), _address("10.0.0.1"), "eth0"),),
+    )  # fmt: skip
+    router = HostView(
+        "router",
+        (Link.of("lo", "127.0.0.1/8"), Link.of("in", "10.0.0.1/24"), Link.of("out", "192.0.2.1/24")),
+        sysctls={"net.ipv4.ip_forward": "1", **{key.replace("__", "."): v for key, v in sysctls.items()}},
+        ipv4=Ruleset.parse(NAT.format(rules=rules)),
+    )
+    server = HostView("server", (Link.of("lo", "127.0.0.1/8"), Link.of("eth0", "192.0.2.9/24")))
+    wires = [
+        Wire(frozenset({("client", "eth0"), ("router", "in")})),
+        Wire(frozenset({("server", "eth0"), ("router", "out")})),
+    ]
+    return World([view.with_connected_routes() for view in (client, router, server)], wires)
+
+
+def _everything():  # type: ignore[no-untyped-def]
+    from ipaddress import ip_network
+
+    return ip_network("0.0.0.0/0")
+
+
+def _address(text: str):  # type: ignore[no-untyped-def]
+    from ipaddress import ip_address
+
+    return ip_address(text)
+
+
+ALL = frozenset((name, port) for name in ("client", "router", "server") for port in (80, 8080))
+
+
+def test_without_translation_the_answer_does_not_find_back() -> None:
+    exchange = _three("").ask(Packet.of("10.0.0.2", "192.0.2.9", "tcp", dport=80), "client", listening=ALL)
+    assert (exchange.outcome, exchange.replied) == ("delivered", False)
+
+
+def test_masquerade_and_back() -> None:
+    world = _three("-A POSTROUTING -o out -j MASQUERADE --to-ports 1024-2000")
+    exchange = world.ask(Packet.of("10.0.0.2", "192.0.2.9", "tcp", dport=80), "client", listening=ALL)
+    assert (exchange.outcome, exchange.replied, exchange.receiver) == ("delivered", True, "server")
+    assert str(exchange.request.final) == "tcp 192.0.2.1:1024 -> 192.0.2.9:80 (SYN)"
+    assert exchange.answer is not None
+    assert str(exchange.answer.final) == "tcp 192.0.2.9:80 -> 10.0.0.2:40000 (SYN+ACK)"
+
+
+@pytest.mark.parametrize(
+    ("rule", "final", "receiver"),
+    [
+        ("-A PREROUTING -p tcp --dport 8080 -j DNAT --to-destination 10.0.0.2:80", "10.0.0.2:80", "client"),
+        ("-A PREROUTING -p tcp --dport 8080 -j REDIRECT --to-ports 80", "192.0.2.1:80", "router"),
+        ("-A PREROUTING -d 192.0.2.0/24 -j NETMAP --to 10.0.0.0/24", "10.0.0.1:8080", "router"),
+    ],
+)
+def test_destination_translation(rule: str, final: str, receiver: str) -> None:
+    world = _three(rule)
+    exchange = world.ask(Packet.of("192.0.2.9", "192.0.2.1", "tcp", dport=8080), "server", listening=ALL)
+    assert f"-> {final} " in str(exchange.request.final)
+    assert (exchange.receiver, exchange.replied) == (receiver, True)
+
+
+def test_a_refusal_finds_back_through_translation() -> None:
+    world = _three("-A POSTROUTING -o out -j MASQUERADE")
+    exchange = world.ask(Packet.of("10.0.0.2", "192.0.2.9", "udp", dport=9), "client")
+    assert exchange.outcome == "refused"
+    assert exchange.answer is not None
+    assert exchange.answer.host == "client"
+    assert str(exchange.answer.final.destination_address) == "10.0.0.2"
+
+
+def test_the_nat_table_is_asked_once() -> None:
+    stack = Stack(_three("-A POSTROUTING -o out -j MASQUERADE").stacks["router"].view)
+    world = World([stack.view], [])
+    packet = Packet.of("10.0.0.2", "192.0.2.9", "udp", dport=9)
+    nat = [step for step in world.enter(packet, "router", "in").hits() if step[1].table == "nat"]
+    again = [step for step in world.enter(packet, "router", "in").hits() if step[1].table == "nat"]
+    assert (len(nat), len(again)) == (2, 0)
+
+
+@pytest.mark.parametrize(
+    ("sysctls", "packet", "reason"),
+    [
+        ({"net__ipv4__ip_forward": "0"}, ("10.0.0.2", "192.0.2.9"), "does not forward"),
+        ({"net__ipv4__conf__in__rp_filter": "1"}, ("192.0.2.7", "192.0.2.9"), "reverse path filter"),
+        ({"net__ipv4__conf__all__rp_filter": "2"}, ("203.0.113.1", "192.0.2.9"), "reverse path filter"),
+        ({}, ("10.0.0.2", "127.0.0.1"), "martian destination"),
+        ({}, ("192.0.2.1", "192.0.2.9"), "martian source"),
+        ({}, ("10.0.0.2", "203.0.113.1"), "no route"),
+    ],
+)
+def test_what_the_kernel_itself_refuses(
+    sysctls: dict[str, str], packet: tuple[str, str], reason: str
+) -> None:
+    trace = _three("", **sysctls).enter(Packet.of(*packet), "router", "in")
+    assert reason in trace.reason
+    assert trace.place is None
+
+
+def test_a_packet_nobody_answers_for_is_unreachable() -> None:
+    trace = _three("-A POSTROUTING -o out -j MASQUERADE").trace(Packet.of("10.0.0.2", "192.0.2.77"), "client")
+    assert (trace.verdict, trace.reason) == ("unreachable", "nobody on out answers for 192.0.2.77")
