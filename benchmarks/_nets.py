@@ -33,7 +33,7 @@ def one_bridge(endpoints: int) -> Topology:
 
 
 def isolated_bridges(endpoints: int, bridges: int = 4) -> Topology:
-    """Endpoints spread over bridges that Docker's classic rules keep apart (DOCKER-ISOLATION-STAGE-1 and 2)."""
+    """Endpoints spread over bridges that Docker's classic rules keep apart (DOCKER-ISOLATION-STAGE-1, -2)."""
     return _bridges("isolated-bridges", endpoints, bridges, DockerDaemon("27.0"))
 
 

@@ -1,7 +1,7 @@
 """How long it takes until 100 endpoints on one bridge are ready for their first packet.
 
-netverify builds from a topology (what its file would be loaded into), the peers from finished commands. Each
-of them makes the same namespaces, veth pairs, bridge, addresses and routes. netverify does more than the peers:
+netverify builds from a topology (what its file is loaded into), the peers from finished commands. Each of them
+makes the same namespaces, veth pairs, bridge, addresses and routes. netverify does more than the peers: the
 sysctls of every namespace, permanent neighbours for a full matrix, and waiting until each device can send.
 """
 
@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from statistics import median
 
-import _measure
-import _nets
 from pyroute2 import IPRoute, NetNS, netns
 
+import _measure
+import _nets
 from netverify.kernel import sandbox
 from netverify.kernel.lab import Lab
 from netverify.topology.model import Topology

@@ -17,7 +17,6 @@ from statistics import median
 
 import _measure
 import _nets
-
 from netverify.kernel import sandbox
 from netverify.kernel.lab import Lab
 from netverify.reachability.probe import Outcome, udp
@@ -76,7 +75,17 @@ def main() -> None:
                     f"{median(run['peak'] for run in runs) / 1024:.0f} MiB",
                 ]
             )
-        headings = ["endpoints", "build", "pairs", "delivered", "filtered", "errors", "matrix", "a pair", "peak"]
+        headings = [
+            "endpoints",
+            "build",
+            "pairs",
+            "delivered",
+            "filtered",
+            "errors",
+            "matrix",
+            "a pair",
+            "peak",
+        ]
         report.say("", f"{title}:").table(headings, rows)
     report.say("", _measure.floor("errors:", errors, 0, "cells"))
     report.publish(record=chosen.record)

@@ -20,7 +20,6 @@ from statistics import median
 
 import _measure
 import _nets
-
 from netverify.kernel import sandbox
 from netverify.kernel.firewall import default_backend
 from netverify.kernel.lab import Lab
@@ -178,9 +177,9 @@ def report(found: dict[str, list[float]], pairs: Pairs, endpoints: int, rounds: 
     """The figures as text."""
     own = median(found[OWN])
     text = _measure.Report("matrix").say(
-        f"{len(pairs):,} ordered pairs of {endpoints} endpoints over {BRIDGES} bridges, {len(pairs.blocked):,} "
-        f"of them blocked;",
-        f"Docker's classic rules, iptables-{default_backend().value}; {rounds} rounds",
+        f"{len(pairs):,} ordered pairs of {endpoints} endpoints over {BRIDGES} bridges,",
+        f"{len(pairs.blocked):,} of them blocked by Docker's classic rules (iptables-{default_backend().value});",
+        f"{rounds} rounds",
         "",
     )
     rows = []
@@ -196,12 +195,12 @@ def report(found: dict[str, list[float]], pairs: Pairs, endpoints: int, rounds: 
             ]
         )
     text.table(["", "median", "fastest .. slowest", "a pair", f"x {OWN}"], rows)
+    within, across = BRIDGES * _ordered(MININET_HOSTS // BRIDGES), _ordered(MININET_ACROSS)
     text.say(
         "",
-        f"scaled: the whole matrix, from {OPEN_SAMPLE} open and {BLOCKED_SAMPLE} blocked pairs; from {AT_ONCE} "
-        "pairs;",
-        f"from Mininet with {MININET_HOSTS} hosts: all {BRIDGES} x {_ordered(MININET_HOSTS // BRIDGES)} open pairs "
-        f"and {_ordered(MININET_ACROSS)} blocked ones",
+        "scaled to the whole matrix:",
+        f"- ping, from {OPEN_SAMPLE} open and {BLOCKED_SAMPLE} blocked pairs; at once, from {AT_ONCE} pairs",
+        f"- Mininet, from {within} open and {across} blocked pairs of {MININET_HOSTS} hosts",
     )
     if not has_mininet():
         text.say("Mininet is not here: apt-get install mininet bridge-utils")

@@ -44,7 +44,9 @@ def main() -> None:
     report = _measure.Report("whole").say(f"all of the suites; {chosen.rounds} rounds", "")
     report.ratios(found, "pytest suites/")
     report.say("", *(f"{name}: {'; '.join(sorted(said))}" for name, said in suites.said.items()))
-    report.say("", *(_measure.floor(f"{name}:", median(values), FLOOR, "s") for name, values in found.items()))
+    report.say(
+        "", *(_measure.floor(f"{name}:", median(values), FLOOR, "s") for name, values in found.items())
+    )
     report.publish(record=chosen.record)
 
 

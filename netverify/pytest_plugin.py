@@ -18,8 +18,11 @@ import pytest
 from netverify.errors import SandboxError
 
 if TYPE_CHECKING:
+    from xdist.workermanage import WorkerController
+
     from netverify.kernel.lab import Lab
 
+CONTROLLER = "netverify_controller"  # in a pytest-xdist worker's input: the process number of who started it
 REASON: pytest.StashKey[str] = pytest.StashKey()
 FAILED: pytest.StashKey[bool] = pytest.StashKey()
 
@@ -59,10 +62,22 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the marker."""
+    """Register the marker; bind a pytest-xdist worker's life to its controller's."""
     config.addinivalue_line(
         "markers", "needs(*capabilities): skip (under CI=true: fail) where the machine lacks one of them"
     )
+    controller = getattr(config, "workerinput", {}).get(CONTROLLER)
+    if controller is not None:
+        from netverify.kernel import lifetime
+
+        lifetime.die_with(controller)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: WorkerController) -> None:
+    """Tell a worker on this machine whose it is: left alone, it would first finish the test that it runs."""
+    if node.config.getini("netverify_sandbox") and node.gateway.spec.popen and not node.gateway.spec.via:
+        node.workerinput[CONTROLLER] = os.getpid()
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:

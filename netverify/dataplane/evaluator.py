@@ -60,12 +60,33 @@ class Evaluator(Generic[S]):
             self._add(exits, found.policy, left)
         return exits
 
+    def reaching(self, chain: CompiledChain, index: int, packets: S) -> S:
+        """Which of the packets, sent into a chain, come to its rule `index` (from 0).
+
+        Few packets are followed quickly even through a long chain, by the summaries of its halves. The chain,
+        and those that it calls, must write nothing into packets.
+        """
+        start, stop = 0, len(chain.rules)
+        while stop - start > _LEAF:
+            middle = (start + stop) // 2
+            if index < middle:
+                stop = middle
+            else:
+                left = self._summary(chain, start, middle).get(Verdict.FALL, self.algebra.nothing)
+                packets = self.algebra.both(packets, left)
+                start = middle
+        return self._fold(chain, start, index, packets).get(Verdict.FALL, self.algebra.nothing)
+
+    def inspect(self, chain: CompiledChain, entering: S, observer: Observer[S]) -> None:
+        """Send packets into any chain and tell what its own rules did, not those of the chains it calls."""
+        self._fold(chain, 0, len(chain.rules), entering, observer)
+
     def _returned(self, exits: Exits[S]) -> S:
         return exits.pop(Verdict.RETURN, self.algebra.nothing)
 
     def _chain(self, chain: CompiledChain, entering: S) -> Exits[S]:
         if not self.algebra.summarises or chain.rewrites or self.observer is not None:
-            return self._fold(chain, 0, len(chain.rules), entering)
+            return self._fold(chain, 0, len(chain.rules), entering, self.observer)
         return self._cut(self._summary(chain, 0, len(chain.rules)), entering)
 
     def _summary(self, chain: CompiledChain, start: int, stop: int) -> Exits[S]:
@@ -84,9 +105,11 @@ class Evaluator(Generic[S]):
             self._summaries[key] = found
         return found
 
-    def _fold(self, chain: CompiledChain, start: int, stop: int, entering: S) -> Exits[S]:
+    def _fold(
+        self, chain: CompiledChain, start: int, stop: int, entering: S, observer: Observer[S] | None = None
+    ) -> Exits[S]:
         """Rule by rule, as the kernel does it."""
-        algebra, observer = self.algebra, self.observer
+        algebra = self.algebra
         exits: Exits[S] = {}
         for rule in chain.rules[start:stop]:
             if algebra.is_empty(entering):

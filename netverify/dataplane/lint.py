@@ -35,11 +35,15 @@ def lint(program: Program) -> list[Lint]:
     """Everything that can be said of a ruleset on its host, by tables and chains."""
     sets = PacketSets.of(program, others=False)
     seen = _Seen(sets)
-    evaluator = Evaluator(program, sets, seen)
-    for table, chains in BUILTIN_CHAINS.items():
-        for chain in chains:
-            if program.chain(table, chain) is not None:
-                evaluator.run(table, chain, sets.entering(chain))
+    evaluator = Evaluator(program, sets)
+    for chain in _callers_first(program):
+        entering = seen.entering.get((chain.table, chain.name), sets.nothing)
+        if chain.name in BUILTIN_CHAINS[chain.table]:
+            entering = sets.entering(chain.name)
+        if not sets.is_empty(entering):
+            seen.chains.add((chain.table, chain.name))
+            seen.entering[chain.table, chain.name] = entering
+            _inspect(chain, entering, evaluator, seen)
     found = [*_jumps(program), *_chains(program, seen)]
     for compiled in program.chains.values():
         if (compiled.table, compiled.name) in seen.chains:
@@ -48,21 +52,56 @@ def lint(program: Program) -> list[Lint]:
     return sorted(found, key=lambda each: each.place)
 
 
+def _inspect(chain: CompiledChain, entering: Set, evaluator: Evaluator[Set], seen: _Seen) -> None:
+    """Take down which rules of a chain some of the packets match."""
+    if chain.rewrites:  # what a rule meets depends on what was written before it
+        evaluator.inspect(chain, entering, seen)
+        return
+    sets = seen.sets
+    for index, rule in enumerate(chain.rules):
+        own = sets.both(entering, sets.satisfying(_whole(rule)))
+        matched = own if sets.is_empty(own) else evaluator.reaching(chain, index, own)
+        seen.tested(rule, 0 if sets.is_empty(matched) else -1, matched)
+
+
 class _Seen:
-    """Which rules some packet matched, and which chains some packet entered."""
+    """Which rules some packet matched, and what came to each chain by the rules that call it."""
 
     def __init__(self, sets: PacketSets) -> None:
         self.sets = sets
         self.matched: set[RulePlace] = set()
         self.chains: set[tuple[str, str]] = set()
+        self.entering: dict[tuple[str, str], Set] = {}
 
-    def tested(self, rule: CompiledRule, failed: int, _matched: Set, /) -> None:
-        self.chains.add((rule.place.table, rule.place.chain))
-        if failed < 0:
-            self.matched.add(rule.place)
+    def tested(self, rule: CompiledRule, failed: int, matched: Set, /) -> None:
+        if failed >= 0:
+            return
+        self.matched.add(rule.place)
+        if rule.callee is not None:
+            key = (rule.place.table, rule.callee)
+            self.entering[key] = self.sets.either(self.entering.get(key, self.sets.nothing), matched)
 
-    def reached_policy(self, chain: CompiledChain, _packets: Set, /) -> None:
-        self.chains.add((chain.table, chain.name))
+    def reached_policy(self, chain: CompiledChain, packets: Set, /) -> None:
+        """Policies are no rules."""
+
+
+def _callers_first(program: Program) -> list[CompiledChain]:
+    """Every chain, after all chains that call it."""
+    order: list[CompiledChain] = []
+    done: set[tuple[str, str]] = set()
+
+    def visit(chain: CompiledChain) -> None:
+        key = (chain.table, chain.name)
+        if key in done:
+            return
+        done.add(key)
+        for callee in dict.fromkeys(rule.callee for rule in chain.rules if rule.callee is not None):
+            visit(program.chains[chain.table, callee])
+        order.append(chain)
+
+    for chain in program.chains.values():
+        visit(chain)
+    return order[::-1]
 
 
 def _rules(chain: CompiledChain, sets: PacketSets, seen: _Seen) -> Iterator[Lint]:
@@ -73,7 +112,8 @@ def _rules(chain: CompiledChain, sets: PacketSets, seen: _Seen) -> Iterator[Lint
         if sets.is_empty(own):
             yield Lint("impossible", rule.place, f"no packet on this host can match it: {rule.rule}")
             continue
-        by = tuple(_covering(chain.rules[:index], own, sets))
+        coming = sets.both(own, seen.entering[chain.table, chain.name])
+        by = () if sets.is_empty(coming) else tuple(_covering(chain.rules[:index], coming, sets))
         if by:
             names = ", ".join(str(place) for place in by)
             yield Lint("shadowed", rule.place, f"it never matches, because of {names}: {rule.rule}", by)

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from netverify.errors import InputError, KernelError
-from netverify.kernel import carrier, files, questions, sandbox, service, sysctls
+from netverify.kernel import carrier, files, lifetime, questions, sandbox, service, sysctls
 from netverify.kernel.build import build
 from netverify.kernel.capture import Capture
 from netverify.kernel.channel import Channel
@@ -159,13 +159,13 @@ class Lab:
     def run(self, node: str, command: str | Sequence[str], *, check: bool = True) -> str:
         """Run a program inside a node's namespace and return what it printed.
 
-        Raises KernelError with the program's own words when it fails and `check` is set.
+        It ends with us. Raises KernelError with the program's own words when it fails and `check` is set.
         """
         words = shlex.split(command) if isinstance(command, str) else list(command)
         done = self.visit(
             node,
             lambda: subprocess.run(
-                words, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
+                lifetime.mortal(words), capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
             ),
         )
         if check and done.returncode != 0:

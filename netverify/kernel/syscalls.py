@@ -1,4 +1,4 @@
-"""The few system calls that Python 3.11 does not offer: unshare, setns, mount.
+"""The few system calls that Python 3.11 does not offer: unshare, setns, mount, prctl.
 
 Everything else in this room goes through the standard library. Python 3.12 has `os.unshare` and `os.setns`;
 until 3.11 is dropped one way for all versions is less to get wrong.
@@ -20,6 +20,8 @@ MS_NODEV = 0x0004
 MS_BIND = 0x1000
 MS_REC = 0x4000
 MS_PRIVATE = 0x4_0000
+
+PR_SET_PDEATHSIG = 1  # include/uapi/linux/prctl.h
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -45,3 +47,10 @@ def mount(source: str, target: str, kind: str, flags: int, options: str = "") ->
     """Mount; see mount(2). Raises OSError."""
     arguments = (text.encode() for text in (source, target, kind))
     _checked(_libc.mount(*arguments, ctypes.c_ulong(flags), options.encode()), f"mount {target}")
+
+
+def set_parent_death_signal(number: int) -> None:
+    """Have the calling process sent a signal when the thread that started it ends; see prctl(2)."""
+    nothing = ctypes.c_ulong(0)
+    result = _libc.prctl(PR_SET_PDEATHSIG, ctypes.c_ulong(number), nothing, nothing, nothing)
+    _checked(result, "prctl PR_SET_PDEATHSIG")

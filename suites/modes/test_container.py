@@ -1,26 +1,24 @@
-"""Network mode container: two containers in one namespace (seed document 001, section 2, row container; seed
-document 003, section "Kubernetes Pod").
+"""Network mode container: two containers in one namespace.
 
+Seed document 001, section 2, row container, and seed document 003, section "Kubernetes Pod".
 c1 has a card on docker0 and serves on port 80; c2 shares its namespace and serves on port 5000; c3 has a
 namespace of its own on the same bridge.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 
+from fixtures.documented import Documented
 from fixtures.iproute import addresses, devices
 from netverify.kernel.lab import Lab
 from netverify.kernel.service import PortTaken
 from netverify.reachability.matrix import matrix
 from netverify.reachability.probe import Outcome, Probe, icmp, tcp, udp
-from netverify.topology.model import Topology
 
 
 @pytest.fixture
-def shared(lab: Lab, documented: Callable[[str], Topology]) -> Lab:
+def shared(lab: Lab, documented: Documented) -> Lab:
     """Three containers in two namespaces."""
     return lab.up(documented("modes-container"))
 
@@ -76,7 +74,7 @@ def test_ports_are_shared(shared: Lab, probe: Probe) -> None:
 
 
 def test_rules_are_shared(shared: Lab) -> None:
-    """A rule that is set from c1 shuts c2's port: iptables belong to the namespace (section 1, "网络命名空间")."""
+    """A rule that is set from c1 shuts c2's port: iptables belong to the namespace (section 1)."""
     assert shared.ask(tcp(5000), "c3", "c2").outcome is Outcome.DELIVERED
     shared.firewall("c1").run("-A INPUT -p tcp --dport 5000 -j DROP")
     assert shared.ask(tcp(5000), "c3", "c2").outcome is Outcome.FILTERED

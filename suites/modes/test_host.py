@@ -1,31 +1,29 @@
-"""Network mode host: a container in the namespace of its host (seed document 001, section 2, row host; seed
-document 003, section "Kubernetes Pod").
+"""Network mode host: a container in the namespace of its host.
 
-web runs in host mode and serves on port 80; c1 has a namespace of its own on docker0 and serves on port 80 too.
+Seed document 001, section 2, row host, and seed document 003, section "Kubernetes Pod".
+web runs in host mode and serves on port 80; c1 has a namespace of its own on docker0 and serves there too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 
+from fixtures.documented import Documented
 from fixtures.iproute import addresses, devices, mac
 from netverify.kernel.lab import Lab
 from netverify.kernel.service import PortTaken
 from netverify.reachability.matrix import matrix
 from netverify.reachability.probe import Outcome, Probe, tcp, udp
-from netverify.topology.model import Topology
 
 
 @pytest.fixture
-def host_mode(lab: Lab, documented: Callable[[str], Topology]) -> Lab:
+def host_mode(lab: Lab, documented: Documented) -> Lab:
     """A Docker host on a LAN, with one container in host mode and one on docker0."""
     return lab.up(documented("modes-host"))
 
 
 def test_no_namespace_no_card_no_address_of_its_own(host_mode: Lab) -> None:
-    """web has the host's namespace, its devices, MAC and IP addresses, and no veth pair (section 2, row host)."""
+    """web has the host's namespace, devices and addresses, and no veth pair (section 2, row host)."""
     assert host_mode.namespace("web").inode == host_mode.namespace("host").inode
     assert host_mode.namespace("c1").inode != host_mode.namespace("host").inode
     assert devices(host_mode, "web") == devices(host_mode, "host") >= {"lo", "eth0", "docker0"}
@@ -70,7 +68,7 @@ def test_nothing_is_translated(host_mode: Lab) -> None:
 
 @pytest.mark.parametrize("probe", [tcp(80), udp(53)], ids=str)
 def test_ports_are_the_hosts(host_mode: Lab, probe: Probe) -> None:
-    """What web holds, the host and every other container in host mode cannot have; c1 can (section 2, row host)."""
+    """A port that web holds, nobody else in host mode can have; c1 can (section 2, row host)."""
     with host_mode.listen(probe, "web"):
         with pytest.raises(PortTaken), host_mode.listen(probe, "host"):
             pass

@@ -8,6 +8,7 @@ from __future__ import annotations
 import pytest
 
 from fixtures.documented import Documented
+from fixtures.iproute import mac
 from netverify.errors import MissingCapability
 from netverify.kernel import capabilities
 from netverify.kernel.lab import Lab
@@ -32,4 +33,4 @@ def test_one_mac_and_many_addresses(lab: Lab, documented: Documented) -> None:
         neighbour   .   .   .     .
     """)
     answers = {lab.ask(arp(), "neighbour", name).detail for name in ("c1", "c2", "host")}
-    assert len(answers) == 1
+    assert answers == {f"is at {mac(lab, 'host', 'eth0')}"}

@@ -1,25 +1,25 @@
-"""Network mode none: a namespace with nothing in it but lo (seed document 001, section 2, row none; seed
-document 003, section "Kubernetes Pod").
+"""Network mode none: a namespace with nothing in it but lo.
 
+Seed document 001, section 2, row none, and seed document 003, section "Kubernetes Pod".
 sealed runs in mode none; c1 stands on docker0 (172.17.0.1) of the same host.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from ipaddress import ip_interface
 
 import pytest
 
+from fixtures.documented import Documented
 from fixtures.iproute import devices, routes
 from netverify.kernel.lab import Lab
 from netverify.reachability.matrix import matrix
 from netverify.reachability.probe import icmp, tcp
-from netverify.topology.model import Route, Topology
+from netverify.topology.model import Route
 
 
 @pytest.fixture
-def none_mode(lab: Lab, documented: Callable[[str], Topology]) -> Lab:
+def none_mode(lab: Lab, documented: Documented) -> Lab:
     """A Docker host with one container in mode none and one on docker0."""
     return lab.up(documented("modes-none"))
 
@@ -46,7 +46,7 @@ def test_sealed_reaches_itself_alone(none_mode: Lab) -> None:
 
 
 def test_a_card_by_hand_makes_it_a_container_like_others(none_mode: Lab) -> None:
-    """A veth pair, an address and a route, given by hand, are all that the mode left out (section 2, row none).
+    """A veth pair, an address and a route, by hand, are all that the mode left out (section 2, row none).
 
     The document names pipework as the tool for it; these are its steps.
     """

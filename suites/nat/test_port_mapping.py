@@ -1,33 +1,32 @@
-"""A port of the host leads to a namespace, through a chain of its own (seed document 002, sections "End-to-end
-mapping" and "DNAT").
+"""A port of the host leads to a namespace, through a chain of its own.
 
-ns01 serves on 192.168.88.11:80 behind br01 of a host with eth0 172.22.36.202; ns02 is on the same bridge, the
-neighbour on the same LAN as the host. The document makes the chain TESTBR, jumps to it from PREROUTING and
-OUTPUT, and ends there; the DNAT rule that belongs into it is the one of section "DNAT", with the chain's name.
+Seed document 002, sections "End-to-end mapping" and "DNAT". ns01 serves on 192.168.88.11:80 behind br01 of a
+host with eth0 172.22.36.202; ns02 is on the same bridge, the neighbour on the same LAN as the host. The
+document makes the chain TESTBR, jumps to it from PREROUTING and OUTPUT, and ends there; the DNAT rule that
+belongs into the chain is that of section "DNAT".
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 
+from fixtures.documented import Documented
 from netverify.kernel import netlink
 from netverify.kernel.firewall import FirewallError
 from netverify.kernel.lab import Lab
 from netverify.reachability.flow import Leg
 from netverify.reachability.matrix import matrix
 from netverify.reachability.probe import Outcome, Probe, tcp, udp
-from netverify.topology.model import Topology
 
 FROM_OUTSIDE = "-t nat -A PREROUTING -m addrtype --dst-type LOCAL -j TESTBR"
 FROM_THE_HOST = "-t nat -A OUTPUT ! -d 127.0.0.0/8 -m addrtype --dst-type LOCAL -j TESTBR"
+HAIRPIN = "-t nat -A POSTROUTING -s 192.168.88.0/24 -d 192.168.88.11 -p tcp --dport 80 -j MASQUERADE"
 EVERYBODY = ["neighbour", "host", "ns02", "ns01"]
 SERVICE = ["ns01"]  # who listens; a mapping that leads elsewhere finds nobody
 
 
 @pytest.fixture
-def mapped(lab: Lab, documented: Callable[[str], Topology]) -> Lab:
+def mapped(lab: Lab, documented: Documented) -> Lab:
     """A host that forwards, with the chain TESTBR that maps 8080 to ns01; nothing jumps to the chain yet."""
     lab.up(documented("port-mapping"))
     lab.sysctl("host", "net.ipv4.ip_forward", 1)
@@ -45,10 +44,11 @@ def source_seen(lab: Lab, source: str, target: str = "host:8080") -> str | None:
 
 
 def test_what_each_jump_opens(mapped: Lab) -> None:
-    """PREROUTING serves those who come from outside the host, OUTPUT the host itself (section "End-to-end mapping").
+    """PREROUTING serves those who come from outside the host, OUTPUT the host itself.
 
-    Nobody listens on the host's own port 8080, so without the jump the host refuses. ns02 and ns01 come in by
-    PREROUTING too, and for them the two jumps are not enough: see the tests below.
+    Section "End-to-end mapping" has both. Nobody listens on the host's own port 8080, so without the jump the
+    host refuses. ns02 and ns01 come in by PREROUTING too, and for them the two jumps are not enough: see the
+    tests below.
     """
     ask = {"probe": tcp(80), "sources": EVERYBODY, "targets": ["host:8080"], "listeners": SERVICE}
     assert mapped.reachability(**ask) == matrix("""
@@ -77,10 +77,11 @@ def test_what_each_jump_opens(mapped: Lab) -> None:
 
 
 def test_only_the_mapped_port_leads_there(mapped: Lab) -> None:
-    """Another port of the host, and the service's own, are still the host's (section "End-to-end mapping")."""
+    """Every other port of the host is still the host's, 80 too (section "End-to-end mapping")."""
     mapped.firewall("host").run(FROM_OUTSIDE)
     targets = ["host:8080", "host:8081", "host:80"]
-    assert mapped.reachability(tcp(80), sources=["neighbour"], targets=targets, listeners=SERVICE) == matrix("""
+    seen = mapped.reachability(tcp(80), sources=["neighbour"], targets=targets, listeners=SERVICE)
+    assert seen == matrix("""
                     host:8080  host:8081  host:80
         neighbour       .          R         R
     """)
@@ -158,7 +159,7 @@ def test_an_own_address_answers_over_lo(mapped: Lab) -> None:
 
 
 def test_without_addrtype_the_rule_takes_what_is_for_others(mapped: Lab) -> None:
-    """Section "DNAT" puts its rule into PREROUTING without `--dst-type LOCAL`: it then hijacks transit traffic.
+    """The rule of section "DNAT", in PREROUTING without `--dst-type LOCAL`, hijacks transit traffic.
 
     ns02 calls port 8080 of the neighbour and gets ns01. With the match, as in section "End-to-end mapping",
     it gets the neighbour.
@@ -241,8 +242,9 @@ def test_another_container_needs_its_reply_translated(mapped: Lab) -> None:
     """ns02's call arrives at ns01, whose answer goes straight back over the bridge under the wrong address.
 
     ns02 called the host and knows nothing of 192.168.88.11. The answer must pass the host's connection
-    tracking: br_netfilter leads bridged frames through it, or MASQUERADE makes the host the one to answer. The
-    document's rules alone (section "End-to-end mapping") are enough with br_netfilter on, and are not without.
+    tracking: br_netfilter leads bridged frames through it, or MASQUERADE makes the host the one to answer.
+    The document's rules alone (section "End-to-end mapping") are enough with br_netfilter on, and are not
+    without.
     """
     mapped.firewall("host").run(FROM_OUTSIDE)
     points = [("ns02", "veth02")]
@@ -258,9 +260,6 @@ def test_another_container_needs_its_reply_translated(mapped: Lab) -> None:
     mapped.sysctl("host", "net.bridge.bridge-nf-call-iptables", 0)
     mapped.firewall("host").run(HAIRPIN)
     assert source_seen(mapped, "ns02") == "192.168.88.1"
-
-
-HAIRPIN = "-t nat -A POSTROUTING -s 192.168.88.0/24 -d 192.168.88.11 -p tcp --dport 80 -j MASQUERADE"
 
 
 def test_hairpin_needs_masquerade(mapped: Lab) -> None:
@@ -325,7 +324,7 @@ def test_whose_name_the_service_sees(mapped: Lab) -> None:
 
 
 def test_the_rules_that_decide(mapped: Lab) -> None:
-    """The counters name the way: PREROUTING's jump and the DNAT rule of TESTBR (section "End-to-end mapping")."""
+    """The counters name the way: a jump, and the DNAT rule of TESTBR (section "End-to-end mapping")."""
     mapped.firewall("host").run(FROM_OUTSIDE)
     mapped.firewall("host").run(FROM_THE_HOST)
     dnat = "nat TESTBR rule 1: -A TESTBR -p tcp -m tcp --dport 8080 -j DNAT --to-destination 192.168.88.11:80"

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from ipaddress import ip_address, ip_network
 
 import pytest
 
 from netverify.dataplane.errors import DataplaneError
-from netverify.dataplane.packet import Packet
+from netverify.dataplane.packet import Packet, State
 from netverify.dataplane.program import compile_rules
+from netverify.dataplane.routing import Routing
 from netverify.dataplane.stack import Stack
 from netverify.dataplane.trace import Trace
-from netverify.dataplane.view import HostView, Link, Route
+from netverify.dataplane.view import DEFAULT_RULES, HostView, Link, Route, RoutingRule
 from netverify.dataplane.world import Wire, World
 from netverify.ruleset import Ruleset
 
@@ -100,7 +102,7 @@ def test_a_target_that_nobody_knows_is_said() -> None:
     assert "not modelled: target TARPIT" in _arrive(["-A INPUT -p tcp -j TARPIT"]).render()
 
 
-# A client, a router that translates, a server. The client's and the server's networks know nothing of each other.
+# A client, a router that translates, a server that does not know the way to the client.
 NAT = """*nat
 :PREROUTING ACCEPT [0:0]
 :OUTPUT ACCEPT [0:0]
@@ -113,7 +115,7 @@ COMMIT
 def _three(rules: str, **sysctls: str) -> World:
     client = HostView(
         "client", (Link.of("lo", "127.0.0.1/8"), Link.of("eth0", "10.0.0.2/24")),
-        (Route(_everything(), _address("10.0.0.1"), "eth0"),),
+        (Route(ip_network("0.0.0.0/0"), ip_address("10.0.0.1"), "eth0"),),
     )  # fmt: skip
     router = HostView(
         "router",
@@ -127,18 +129,6 @@ def _three(rules: str, **sysctls: str) -> World:
         Wire(frozenset({("server", "eth0"), ("router", "out")})),
     ]
     return World([view.with_connected_routes() for view in (client, router, server)], wires)
-
-
-def _everything():  # type: ignore[no-untyped-def]
-    from ipaddress import ip_network
-
-    return ip_network("0.0.0.0/0")
-
-
-def _address(text: str):  # type: ignore[no-untyped-def]
-    from ipaddress import ip_address
-
-    return ip_address(text)
 
 
 ALL = frozenset((name, port) for name in ("client", "router", "server") for port in (80, 8080))
@@ -213,3 +203,41 @@ def test_what_the_kernel_itself_refuses(
 def test_a_packet_nobody_answers_for_is_unreachable() -> None:
     trace = _three("-A POSTROUTING -o out -j MASQUERADE").trace(Packet.of("10.0.0.2", "192.0.2.77"), "client")
     assert (trace.verdict, trace.reason) == ("unreachable", "nobody on out answers for 192.0.2.77")
+
+
+def test_a_connection_is_established_by_its_answer() -> None:
+    world = _three("-A POSTROUTING -o out -j MASQUERADE")
+    packet = Packet.of("10.0.0.2", "192.0.2.9", "udp", dport=80)
+    states = [world.trace(packet, "client").steps[-1].packet.state for _ in range(2)]
+    world.ask(packet, "client", listening=ALL)
+    states.append(world.trace(packet, "client").steps[-1].packet.state)
+    assert states == [State.NEW, State.NEW, State.ESTABLISHED]
+
+
+def test_each_router_takes_one_off_the_time_to_live() -> None:
+    world = _three("")
+    assert world.trace(Packet.of("10.0.0.2", "192.0.2.9"), "client").final.ttl == 63
+    assert world.trace(Packet.of("10.0.0.2", "192.0.2.9", ttl=1), "client").verdict == "unreachable"
+
+
+def test_the_longest_prefix_and_the_rule_with_the_mark_decide() -> None:
+    routes = (
+        Route(ip_network("0.0.0.0/0"), ip_address("192.0.2.2"), "eth0"),
+        Route(ip_network("203.0.113.0/24"), ip_address("192.0.2.3"), "eth0"),
+        Route(ip_network("203.0.113.7/32"), kind="prohibit"),
+        Route(ip_network("0.0.0.0/0"), ip_address("192.0.2.4"), "eth0", table=100),
+    )
+    marked = RoutingRule(100, 100, mark=1, mark_mask=1)
+    view = HostView("host", (Link.of("eth0", "192.0.2.1/24"),), routes, (*DEFAULT_RULES, marked))
+    routing = Routing(view.with_connected_routes())
+    found = [
+        routing.lookup(4, int(ip_address(text)), mark=mark)
+        for text, mark in (("8.8.8.8", 0), ("203.0.113.9", 0), ("203.0.113.9", 3), ("192.0.2.9", 0))
+    ]
+    assert [str(decision.next_hop) for decision in found] == [
+        "192.0.2.2",
+        "192.0.2.3",
+        "192.0.2.4",
+        "192.0.2.9",
+    ]
+    assert routing.lookup(4, int(ip_address("203.0.113.7"))).kind == "prohibit"

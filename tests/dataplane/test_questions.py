@@ -121,11 +121,16 @@ def _fate(program: Program, chain: str, packet: Packet, assume: dict[str, bool])
 
 
 def test_lint_names_what_shadows() -> None:
-    program = _filter("-p tcp -m tcp --dport 1:40000 -j DROP", "-p tcp -m tcp --dport 30000:65535 -j ACCEPT",
-                      "-i br-a -j ACCEPT", "-p tcp -m tcp --dport 90:60000 -j DROP")  # fmt: skip
+    program = _filter(
+        "-p tcp -j LOG",
+        "-p tcp -m tcp --dport 1:40000 -j DROP",
+        "-p tcp -m tcp --dport 30000:65535 -j ACCEPT",
+        "-i br-a -j ACCEPT",
+        "-p tcp -m tcp --dport 90:60000 -j DROP",
+    )
     (found,) = lint(program)
     assert found.kind == "shadowed"
-    assert [str(place) for place in found.by] == ["filter:FORWARD:rule:1", "filter:FORWARD:rule:2"]
+    assert [str(place) for place in found.by] == ["filter:FORWARD:rule:2", "filter:FORWARD:rule:3"]
 
 
 def test_lint_knows_the_host() -> None:

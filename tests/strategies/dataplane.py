@@ -1,4 +1,4 @@
-"""Strategies for the dataplane room: rulesets that say something, and packets at the edges of what they say."""
+"""Strategies for the dataplane room: rulesets that say something, and packets at the edges of it."""
 
 from __future__ import annotations
 
@@ -40,10 +40,12 @@ _NEUTRAL = [
     "-m physdev --physdev-in port1", "-m physdev ! --physdev-is-bridged", "-m physdev --physdev-is-out",
     "-m mac --mac-source 02:42:0a:00:00:02", "-m mac ! --mac-source 02:42:0a:00:00:02",
     "-m length --length 0:100", "-m length ! --length 60", "-m pkttype --pkt-type multicast",
-    "-m owner --uid-owner 1000-1001", "-m owner ! --uid-owner 0", "-m rpfilter --loose --invert", "-m rpfilter",
+    "-m owner --uid-owner 1000-1001", "-m owner ! --uid-owner 0", "-m rpfilter",
+    "-m rpfilter --loose --invert",
     "-m limit --limit 5/min", '-m string --algo bm --string "x"', "-m recent --set --name a --rsource",
     "-m recent --update --seconds 60 --name a --rsource", "-m policy --dir in --pol none",
-    "-m addrtype --dst-type LOCAL", "-m addrtype ! --src-type LOCAL,MULTICAST", "-m addrtype --dst-type UNICAST",
+    "-m addrtype --dst-type LOCAL", "-m addrtype ! --src-type LOCAL,MULTICAST",
+    "-m addrtype --dst-type UNICAST",
 ]  # fmt: skip
 _OF_PROTOCOL = [
     "-p tcp", "! -p udp", "-p tcp -m tcp --dport 80", "-p tcp -m tcp ! --sport 1024:65535",
@@ -52,7 +54,8 @@ _OF_PROTOCOL = [
     "-p udp -m multiport ! --ports 80,1024", "-p sctp -m sctp --dport 80", "-p 47",
 ]  # fmt: skip
 _OF_FAMILY = {
-    4: ["-p icmp -m icmp --icmp-type 8", "-p icmp -m icmp ! --icmp-type 3/1", "-p icmp -m icmp --icmp-type any",
+    4: ["-p icmp -m icmp --icmp-type 8", "-p icmp -m icmp ! --icmp-type 3/1",
+        "-p icmp -m icmp --icmp-type any",
         "-m ttl --ttl-lt 10", "-f", "! -f", "-m iprange --src-range 10.0.0.2-10.0.1.255",
         "-m iprange ! --dst-range 192.0.2.1-192.0.2.9"],
     6: ["-p ipv6-icmp -m icmp6 --icmpv6-type 128", "-p ipv6-icmp -m icmp6 ! --icmpv6-type 1/4",
@@ -60,7 +63,8 @@ _OF_FAMILY = {
 }  # fmt: skip
 _TARGETS = [
     "-j ACCEPT", "-j DROP", "-j RETURN", "-j REJECT", "-j LOG", "", "-j MARK --set-xmark 0x1/0x3",
-    "-j MARK --set-xmark 0x2/0x0", "-j CONNMARK --save-mark", "-j CONNMARK --restore-mark --nfmask 0x3 --ctmask 0x5",
+    "-j MARK --set-xmark 0x2/0x0", "-j CONNMARK --save-mark",
+    "-j CONNMARK --restore-mark --nfmask 0x3 --ctmask 0x5",
     "-j CONNMARK --set-xmark 0x2/0xf", "-j NOTRACK",
 ]  # fmt: skip
 CHAINS = ("A", "B", "C")
@@ -140,3 +144,91 @@ def packets(draw: st.DrawFn, version: int = 4) -> Packet:
         fields |= {"icmp_type": draw(pick([0, 1, 3, 8, 128])), "icmp_code": draw(pick([0, 1, 4]))}
     addresses = pick(ADDRESSES[version])
     return Packet.of(draw(addresses), draw(addresses), protocol, **fields)
+
+
+_ROUTER_TESTS = [
+    "-i eth0",
+    "! -i br01",
+    "-i br+",
+    "-o br01",
+    "-s 172.22.36.0/24",
+    "! -s 172.22.36.50/32",
+    "-d 192.168.88.11/32",
+    "! -d 192.168.88.0/28",
+    "-d 172.22.36.202/32",
+    "-m conntrack --ctstate NEW",
+    "-m conntrack --ctstate RELATED,ESTABLISHED",
+    "-m conntrack ! --ctstate NEW",
+    "-m state --state INVALID",
+    "-m conntrack --ctdir REPLY",
+    "-m conntrack --ctproto 17",
+    "-m conntrack --ctorigdst 192.168.88.11",
+    "-m mark --mark 0x1",
+    "-m mark ! --mark 0x1/0x3",
+    "-m connmark --mark 0x2/0xf",
+    "-m addrtype --dst-type LOCAL",
+    "-m addrtype --dst-type UNICAST",
+    "-m addrtype ! --src-type LOCAL",
+    "-m ttl --ttl-lt 64",
+    "-m ttl --ttl-eq 63",
+    "-m pkttype --pkt-type unicast",
+    "-m iprange --src-range 172.22.36.40-172.22.36.60",
+    "! -f",
+    "-m comment --comment x",
+]
+_ROUTER_PROTOCOLS = [
+    "-p icmp",
+    "! -p icmp",
+    "-p udp -m udp --dport 80",
+    "-p udp -m udp ! --dport 80",
+    "-p udp -m udp --sport 80",
+    "-p tcp -m tcp --dport 80",
+    "-p tcp -m tcp --tcp-flags FIN,SYN,RST,ACK SYN",
+    "-p tcp -m tcp --tcp-flags SYN,ACK SYN,ACK",
+    "-p udp -m multiport --dports 80,1000:2000",
+    "-p udp -m multiport --ports 80",
+    "-p icmp -m icmp --icmp-type 8",
+    "-p icmp -m icmp ! --icmp-type 8",
+    "-p icmp -m icmp --icmp-type 0/0",
+]
+_ROUTER_TARGETS = [
+    "-j ACCEPT",
+    "-j ACCEPT",
+    "-j DROP",
+    "-j RETURN",
+    "-j REJECT",
+    "-j REJECT --reject-with icmp-admin-prohibited",
+    "",
+    "-j MARK --set-xmark 0x1/0x3",
+    "-j CONNMARK --save-mark",
+    "-j CONNMARK --set-xmark 0x2/0xf",
+    "-j CONNMARK --restore-mark",
+]
+
+
+@st.composite
+def _router_rules(draw: st.DrawFn, chain: str) -> Rule:
+    protocol = draw(st.lists(st.sampled_from(_ROUTER_PROTOCOLS), max_size=1))
+    tests = draw(
+        st.lists(st.sampled_from(_ROUTER_TESTS), max_size=2).filter(lambda held: _no_field_twice((held, [])))
+    )
+    if chain != "FORWARD":
+        tests = [test for test in tests if not test.startswith("-o")]
+    if chain == "OUTPUT" or chain in CHAINS:  # a user's chain may be called from anywhere
+        tests = [test for test in tests if "-i " not in test and not test.startswith("-o")]
+    later = CHAINS[CHAINS.index(chain) + 1 :] if chain in CHAINS else CHAINS
+    targets = st.sampled_from(_ROUTER_TARGETS)
+    if later:
+        targets |= st.builds("{} {}".format, st.sampled_from(["-j", "-g"]), st.sampled_from(later))
+    return Rule.parse(" ".join((*protocol, *tests, draw(targets))), chain=chain)
+
+
+@st.composite
+def router_filters(draw: st.DrawFn) -> Ruleset:
+    """A filter table for the router of the topology `port-mapping` that every kernel loads."""
+    chains = []
+    for name in ("INPUT", "FORWARD", "OUTPUT", *CHAINS):
+        held = tuple(draw(st.lists(_router_rules(name), max_size=6 if name == "FORWARD" else 4)))
+        policy = draw(st.sampled_from(["ACCEPT", "DROP"])) if name not in CHAINS else None
+        chains.append(Chain(name, policy, held))
+    return Ruleset("ipv4", (Table("filter", tuple(chains)),))
