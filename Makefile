@@ -4,6 +4,7 @@
 #   PYTHON=python3.12    the Python to build .venv with (default: the first one found that is new enough)
 #   PYTEST_ARGS='-n 2'   passed on to pytest
 #   RUNS=50              how often `make soak` runs the suites
+#   RECORD=yes           `make bench` keeps its figures in benchmarks/README.md
 
 PYTHON ?=
 PYTEST_ARGS ?=
@@ -50,8 +51,10 @@ lock: ## resolve the dependencies anew into requirements.lock
 soak: .venv/ready ## run the suites RUNS times and compare the outcomes
 	$(BIN)/python tools/soak.py --runs $(RUNS) -- $(PYTEST_ARGS)
 
-bench: .venv/ready ## measure against peers
-	@set -e; for file in benchmarks/[!_]*.py; do echo "== $$file"; $(BIN)/python "$$file"; done
+bench: .venv/ready ## measure against peers (RECORD=yes: keep the figures in benchmarks/README.md)
+	@set -e; for file in benchmarks/[!_]*.py; do \
+		echo "== $$file"; $(BIN)/python "$$file" $(if $(RECORD),--record); \
+	done
 
 clean: ## remove the environment, caches and what runs left in reports/
 	rm -rf .venv .lock-venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist

@@ -116,6 +116,7 @@ def _let_one_go() -> None:
     with Visitor() as visitor:
         ((last, _),) = visitor.create(["last"], lambda: None)
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as events:
+        events.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)  # hundreds of devices go
         events.bind((0, RTMGRP_LINK))
         number = 1 + max(index for index, _name in socket.if_nameindex())
         channel = Channel()

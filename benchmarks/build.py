@@ -1,12 +1,13 @@
 """How long it takes until 100 endpoints on one bridge are ready for their first packet.
 
-netverify builds from a topology (what its file is loaded into), the peers from finished commands. Each of them
-makes the same namespaces, veth pairs, bridge, addresses and routes. netverify does more than the peers: the
-sysctls of every namespace, permanent neighbours for a full matrix, and waiting until each device can send.
+netverify builds from a topology (what its file is loaded into), the peers from finished commands. All make
+the same namespaces, veth pairs, bridge, addresses and routes. netverify does more than the peers: the sysctls
+of every namespace, permanent neighbours for a full matrix, and waiting until each device can send.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from statistics import median
 
 from pyroute2 import IPRoute, NetNS, netns
@@ -84,14 +85,11 @@ def main() -> None:
     topology = _nets.one_bridge(chosen.endpoints)
     candidates = {OWN: with_netverify, BATCH: with_batches, NAIVE: with_pyroute2}
     found = _measure.interleave(
-        {name: lambda run=run: run(topology) for name, run in candidates.items()},  # type: ignore[misc]
-        chosen.rounds,
+        {name: partial(run, topology) for name, run in candidates.items()}, chosen.rounds
     )
     ratio = median(found[OWN]) / median(found[BATCH])
     report = _measure.Report("build")
-    report.say(
-        f"{chosen.endpoints} endpoints on one bridge, built and configured; {chosen.rounds} rounds", ""
-    )
+    report.say(f"{chosen.endpoints} endpoints on one bridge; {chosen.rounds} rounds", "")
     report.ratios(found, OWN)
     report.say("", _measure.floor("netverify against ip -batch:", ratio, FLOOR, "x"))
     report.publish(record=chosen.record)

@@ -1,7 +1,7 @@
 """How time and memory grow with the lab: 25 to 400 endpoints, every ordered pair asked over UDP.
 
-Once over 4 bridges that Docker's rules keep apart (three quarters of the pairs are blocked and proven), once on
-a single bridge (all are delivered, and everybody has everybody else as a neighbour). Each size runs in a
+Once over 4 bridges that Docker's rules keep apart (three quarters of the pairs are blocked and proven), once
+on a single bridge (all are delivered, and everybody has everybody else as a neighbour). Each size runs in a
 process of its own, whose peak of resident memory is the one printed.
 """
 
@@ -23,6 +23,7 @@ from netverify.reachability.probe import Outcome, udp
 from netverify.topology.model import Topology
 
 SIZES = (25, 50, 100, 200, 400)
+HEADINGS = ("endpoints", "build", "pairs", "delivered", "filtered", "errors", "matrix", "a pair", "peak")
 SHAPES: dict[str, tuple[str, Callable[[int], Topology]]] = {
     "isolated": ("4 bridges, isolated by Docker's rules", _nets.isolated_bridges),
     "one": ("one bridge", _nets.one_bridge),
@@ -75,18 +76,7 @@ def main() -> None:
                     f"{median(run['peak'] for run in runs) / 1024:.0f} MiB",
                 ]
             )
-        headings = [
-            "endpoints",
-            "build",
-            "pairs",
-            "delivered",
-            "filtered",
-            "errors",
-            "matrix",
-            "a pair",
-            "peak",
-        ]
-        report.say("", f"{title}:").table(headings, rows)
+        report.say("", f"{title}:").table(HEADINGS, rows)
     report.say("", _measure.floor("errors:", errors, 0, "cells"))
     report.publish(record=chosen.record)
 

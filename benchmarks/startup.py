@@ -1,4 +1,4 @@
-"""How long the command takes to answer: `netverify --help`, and `netverify doctor`, which tries everything out."""
+"""How long the command takes: `netverify --help`, and `netverify doctor`, which tries everything out."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from netverify.errors import SandboxError
+from netverify.errors import MissingCapability, SandboxError
 
 if TYPE_CHECKING:
     from xdist.workermanage import WorkerController
@@ -88,7 +88,10 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
         return [f"netverify: no sandbox: {config.stash[REASON]}"]
     from netverify.kernel import firewall, sandbox
 
-    backend = config.getoption("--backend") or firewall.default_backend().value
+    try:
+        backend = config.getoption("--backend") or firewall.default_backend().value
+    except MissingCapability as error:
+        return [f"netverify: {error}"]
     who = "rootless" if sandbox.require().rootless else "root"
     return [f"netverify: Linux {platform.release()}, iptables-{backend}, {who}, in namespaces of its own"]
 
@@ -107,7 +110,6 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         return
     if REASON in item.config.stash:
         missing(item.config, item.config.stash[REASON])
-    from netverify.errors import MissingCapability
     from netverify.kernel import capabilities
 
     for name in names:
@@ -129,7 +131,9 @@ def lab(request: pytest.FixtureRequest) -> Generator[Lab]:
     chosen = config.getoption("--backend")
     with Lab(Backend(chosen) if chosen else None) as place:
         yield place
-        _attach(config, place, failed=request.node.stash.get(FAILED, False), directory=_directory(request))
+        _attach(
+            config, place, failed=request.node.stash.get(FAILED, False), directory=_directory(request.node)
+        )
 
 
 @pytest.hookimpl(wrapper=True)
@@ -138,13 +142,16 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Add what the lab knows to a failed test's report, while the lab still stands."""
     report = yield
-    if report.when == "call" and report.failed:
+    if report.when in ("setup", "call") and report.failed:
         item.stash[FAILED] = True
         place = getattr(item, "funcargs", {}).get("lab")
         if place is not None:
-            from netverify.kernel.journal import story
+            from netverify.kernel.journal import story, write_captures
 
             report.sections += [(f"netverify: {title}", text) for title, text in story(place)]
+            for path in write_captures(place, _directory(item)):
+                report.sections.append(("netverify: capture", str(path)))
+                report.user_properties.append(("pcap", str(path)))
     return report
 
 
@@ -161,10 +168,10 @@ def pytest_assertrepr_compare(op: str, left: object, right: object) -> Sequence[
     return None
 
 
-def _directory(request: pytest.FixtureRequest) -> Path:
+def _directory(item: pytest.Item) -> Path:
     """Where this test's files go: reports/ of the project, one folder a test."""
-    safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in request.node.nodeid)
-    return Path(request.config.rootpath, "reports", safe[-120:])
+    safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in item.nodeid)
+    return Path(item.config.rootpath, "reports", safe[-120:])
 
 
 def _attach(config: pytest.Config, place: Lab, *, failed: bool, directory: Path) -> None:

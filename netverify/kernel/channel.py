@@ -87,6 +87,17 @@ class Channel:
                         raise failure
                     return
 
+    def refusal(self, request: Request) -> int:
+        """Send one request and return the errno that the kernel refuses it with, 0 where it does not."""
+        self._sequence += 1
+        data = bytearray(request.data)
+        struct.pack_into("=I", data, 8, self._sequence)
+        self._socket.send(data)
+        while True:
+            for kind, number, body in _messages(self._socket.recv(65536)):
+                if number == self._sequence:
+                    return -int(struct.unpack_from("=i", body)[0]) if kind == NLMSG_ERROR else 0
+
     def link_flags(self, indexes: Sequence[int]) -> list[int]:
         """The flags (IFF_UP and so on, netdevice(7)) of each device, 0 for one that is gone."""
         found: list[int] = []

@@ -51,6 +51,8 @@ class KernelDriver(ABC):
         if device not in self.plan.devices.get(node, {}):
             raise InputError(f"{node} is not connected to {network.name}: it has no device {device!r}")
         self.remove(node, device)
+        for host in network.hosts:  # the far end of a veth pair goes with it
+            self.plan.devices.get(host, {}).pop(endpoint.host_device or "", None)
 
     def remove(self, node: str, device: str) -> None:
         """Delete a device and forget it."""

@@ -89,7 +89,7 @@ class Pair:
 class Record:
     """What is known about one cell in one round; filled in by the engine as packets come in."""
 
-    __slots__ = ("answers", "detail", "outcome", "receiver", "replied", "seen")
+    __slots__ = ("answers", "detail", "errno", "outcome", "receiver", "replied", "seen")
 
     def __init__(self) -> None:
         self.receiver: str | None = None
@@ -98,6 +98,7 @@ class Record:
         self.outcome: Outcome | None = None
         self.detail = ""
         self.answers = 0
+        self.errno: int | None = None  # of this host's own send call, where it failed
 
     def arrived(self, receiver: str, seen: str) -> None:
         """The request is in the hands of a listener."""
@@ -220,6 +221,17 @@ class Engine(ABC):
                 f"a probe socket of {namespace.name!r} is elsewhere, in namespace {namespace_of(sock)}"
             )
 
+    def refuse(self, number: int, error: OSError) -> None:
+        """This host's own send call failed for a cell.
+
+        EPERM is left a silence: netfilter says so when a rule of the sender's drops, and so do others (a full
+        connection table, a security module), so that the counters have to prove it.
+        """
+        record = self.records[number]
+        record.errno = error.errno
+        if error.errno != errno.EPERM:
+            record.refused(*self.local_refusal(error))
+
     def local_refusal(self, error: OSError) -> tuple[Outcome, str]:
         """What it means when this host's own send call fails."""
         return LOCAL_ERRORS.get(
@@ -229,7 +241,7 @@ class Engine(ABC):
 
 # What sendto(2) and connect(2) say when the packet does not even leave its own namespace (ip(7), udp(7)).
 LOCAL_ERRORS: dict[int, tuple[Outcome, str]] = {
-    errno.EPERM: (Outcome.FILTERED, "dropped by the sender's own OUTPUT rules (EPERM)"),
+    errno.EPERM: (Outcome.FILTERED, "dropped by its own rules (EPERM)"),
     errno.ENETUNREACH: (Outcome.UNREACHABLE, "the sender has no route (ENETUNREACH)"),
     errno.EHOSTUNREACH: (Outcome.UNREACHABLE, "the sender's route says unreachable (EHOSTUNREACH)"),
     errno.EACCES: (Outcome.PROHIBITED, "the sender's route says prohibit (EACCES)"),
@@ -241,6 +253,19 @@ LOCAL_ERRORS: dict[int, tuple[Outcome, str]] = {
 
 
 _ports = itertools.cycle(range(10_000, 60_000))
+
+
+def bind_fresh(sock: socket.socket) -> int:
+    """Bind a socket to a fresh port that nobody in its namespace has; returns the port."""
+    while True:
+        port = fresh_port()
+        try:
+            sock.bind(("", port))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+        else:
+            return port
 
 
 def fresh_port() -> int:

@@ -60,7 +60,7 @@ class ArpEngine(Engine):
                 try:
                     sock.sendto(_question(mac, address, pair), (device, ETH_P_ARP, 0, 0, _BROADCAST))
                 except OSError as error:
-                    self.records[number].refused(*self.local_refusal(error))
+                    self.refuse(number, error)
             self.collect()
 
     def conclude(self, numbers: Sequence[int]) -> None:

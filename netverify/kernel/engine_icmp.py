@@ -61,6 +61,11 @@ class IcmpEngine(Engine):
         enlarge(sock)
         return sock
 
+    def renew(self, numbers: Sequence[int]) -> None:
+        """Begin a new round, under a new identifier: connection tracking remembers the last one's echoes."""
+        super().renew(numbers)
+        self._identifier = fresh_port()
+
     def send(self, numbers: Sequence[int]) -> None:
         """Send an echo request for each cell."""
         for count, number in enumerate(numbers, 1):
@@ -68,7 +73,7 @@ class IcmpEngine(Engine):
             try:
                 sock.sendto(self._request(number), self._addresses[number])
             except OSError as error:
-                self.records[number].refused(*self.local_refusal(error))
+                self.refuse(number, error)
             if count % COLLECT_EVERY == 0:
                 self.collect()
 

@@ -19,6 +19,7 @@ import select
 import socket
 import struct
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from netverify.kernel import files
@@ -29,11 +30,11 @@ from netverify.kernel.engine import (
     Engine,
     Listener,
     Relay,
+    bind_fresh,
     classify,
     endpoint,
     enlarge,
     error_queue,
-    fresh_port,
 )
 from netverify.kernel.namespace import Namespace
 from netverify.kernel.netlink import Address
@@ -110,7 +111,7 @@ class TcpEngine(Engine):
             self._ports[port] = number
             problem = sock.connect_ex((str(pair.target.address), pair.target.port or self.probe.port))
             if problem not in (errno.EINPROGRESS, 0) and not self._read_errors(number, sock):
-                self.records[number].refused(*self.local_refusal(OSError(problem, "")))
+                self.refuse(number, OSError(problem, ""))
 
     def collect(self) -> bool:
         """Take every connection one step further; whether any moved."""
@@ -141,7 +142,7 @@ class TcpEngine(Engine):
         if problem == errno.ECONNREFUSED:
             record.refused(Outcome.REFUSED, "answered with a reset")
         elif problem:
-            record.refused(*self.local_refusal(OSError(problem, "")))
+            self.refuse(number, OSError(problem, ""))
         elif events & select.EPOLLIN:
             echo = _receive(sock)
             if self.number_of(echo) == number:
@@ -149,7 +150,7 @@ class TcpEngine(Engine):
                 record.answers += 1
         elif events & select.EPOLLOUT and not events & select.EPOLLHUP and record.detail != "connected":
             record.detail = "connected"  # tells the listener which cell this is, once
-            sock.send(self.payload(number))
+            _send(sock, self.payload(number))
         else:
             return False
         return True
@@ -158,7 +159,7 @@ class TcpEngine(Engine):
         record, target = self.records[number], self.pairs[number].target.address
         for entry in error_queue(sock):
             if entry.origin == EE_ORIGIN_LOCAL:
-                record.refused(*self.local_refusal(OSError(entry.number, "")))
+                self.refuse(number, OSError(entry.number, ""))
             else:
                 record.refused(*classify(target.version, entry.kind, entry.code, entry.offender, target))
         return record.outcome is not None
@@ -210,7 +211,7 @@ class TcpEngine(Engine):
                 if number is not None:
                     moved = True
                     self.records[number].arrived(service.role.namespace.name, peer)
-                    connection.send(payload)
+                    _send(connection, payload)
         return moved
 
     def _pass_on(self) -> bool:
@@ -220,7 +221,7 @@ class TcpEngine(Engine):
             for reader, writer in ((client, upstream), (upstream, client)):
                 if data := self._peek_ready(reader, writer):
                     moved = True
-                    writer.send(data)
+                    _send(writer, data)
         return moved
 
     @staticmethod
@@ -281,9 +282,7 @@ def _client(version: int) -> tuple[socket.socket, int]:
         sock.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 1)
     else:
         sock.setsockopt(socket.IPPROTO_IPV6, IPV6_RECVERR, 1)
-    port = fresh_port()
-    sock.bind(("", port))
-    return sock, port
+    return sock, bind_fresh(sock)
 
 
 def _raw_socket(version: int) -> socket.socket:
@@ -292,6 +291,12 @@ def _raw_socket(version: int) -> socket.socket:
     raw = socket.socket(family, kind, socket.IPPROTO_TCP)
     enlarge(raw)
     return raw
+
+
+def _send(sock: socket.socket, data: bytes) -> None:
+    """Send on a connection; that it broke meanwhile shows when it is read."""
+    with suppress(OSError):
+        sock.send(data)
 
 
 def _receive(sock: socket.socket) -> bytes:

@@ -12,6 +12,7 @@ import select
 import socket
 import struct
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from netverify.kernel.engine import (
@@ -22,11 +23,11 @@ from netverify.kernel.engine import (
     Engine,
     Listener,
     Relay,
+    bind_fresh,
     classify,
     endpoint,
     enlarge,
     error_queue,
-    fresh_port,
 )
 from netverify.kernel.namespace import Namespace
 from netverify.reachability.probe import Outcome
@@ -50,17 +51,30 @@ class UdpEngine(Engine):
         self._destinations = [
             (str(pair.target.address), pair.target.port or self.probe.port or 0) for pair in self.pairs
         ]
-        sources = list({pair.source.name: pair.source for pair in self.pairs}.values())
-        opened = self.visitor.visit_all((source.namespace, lambda: _sender(version)) for source in sources)
-        for source, sock in zip(sources, opened, strict=True):
-            self._senders[source.name] = sock
-            self._adopt(sock, self._read_answers, source.namespace)
+        # The listeners first: a sender takes any port that is free.
         for listener in self.listeners:
             sock = self._bound(listener.namespace, None, listener.port or 0, version)
             self._adopt(sock, self._listener_reader(listener), listener.namespace)
         for relay in self.relays:
             sock = self._bound(relay.namespace, relay.address, relay.port, relay.version)
             self._adopt(sock, self._relay_reader(relay), relay.namespace)
+        self._open_senders(range(len(self.pairs)))
+
+    def _open_senders(self, numbers: Sequence[int]) -> None:
+        """A new sending socket, from a fresh port, for each source of these pairs."""
+        version = self.probe.version
+        sources = list({self.pairs[n].source.name: self.pairs[n].source for n in numbers}.values())
+        opened = self.visitor.visit_all((source.namespace, lambda: _sender(version)) for source in sources)
+        for source, sock in zip(sources, opened, strict=True):
+            self._senders[source.name] = sock
+            self._adopt(sock, self._read_answers, source.namespace)
+
+    def renew(self, numbers: Sequence[int]) -> None:
+        """Begin a new round; from new ports where connection tracking saw packets of the last one pass."""
+        passed = any(self.records[number].receiver is not None for number in numbers)
+        super().renew(numbers)
+        if passed:
+            self._open_senders(numbers)
 
     def _bound(self, namespace: Namespace, address: object, port: int, version: int) -> socket.socket:
         def work() -> socket.socket:
@@ -97,7 +111,7 @@ class UdpEngine(Engine):
             except OSError as error:
                 if self._read_errors(sock):
                     continue
-                self.records[number].refused(*self.local_refusal(error))
+                self.refuse(number, error)
             return
 
     def collect(self) -> bool:
@@ -154,7 +168,8 @@ class UdpEngine(Engine):
 
         def read(upstream: socket.socket) -> None:
             for payload, _ancillary, _peer in _datagrams(upstream):
-                downstream.sendmsg([payload], [reply_from], 0, peer)
+                with suppress(OSError):  # the host's own rules drop it: the cell stays without its answer
+                    downstream.sendmsg([payload], [reply_from], 0, peer)
 
         self._upstreams[relay, peer] = sock
         self._adopt(sock, read, relay.namespace)
@@ -199,7 +214,7 @@ def _sender(version: int) -> socket.socket:
         sock.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 1)
     else:
         sock.setsockopt(socket.IPPROTO_IPV6, IPV6_RECVERR, 1)
-    sock.bind(("", fresh_port()))
+    bind_fresh(sock)
     return sock
 
 

@@ -8,8 +8,10 @@ which is either of them.
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import subprocess
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -85,7 +87,7 @@ class Firewall:
 
     def run(self, arguments: str | Sequence[str], *, version: int = 4) -> str:
         """Run one iptables command, such as `-I FORWARD -i br0 -j ACCEPT`."""
-        words = arguments.split() if isinstance(arguments, str) else list(arguments)
+        words = shlex.split(arguments) if isinstance(arguments, str) else list(arguments)
         return self._run([program("", self.backend, version), "-w", *words])
 
     def save(self, *, version: int = 4) -> str:
@@ -132,19 +134,22 @@ class RuleBook:
 
     def read(self) -> Tally:
         """How many packets each dropping rule and policy has counted."""
-        dropped: dict[str, int] = {}
+        # Sums, for the same rule may stand in both backends of a namespace.
+        dropped: Counter[str] = Counter()
+        answered: Counter[str] = Counter()
         for firewall in self._firewalls:
             rules = firewall.rules(version=self._version)
             name = firewall.namespace.name
             for place, rule in rules.rules():
                 if rule.target is not None and rule.target.name in DROPPING and rule.counters is not None:
-                    dropped[describe(name, place, rule)] = rule.counters.packets
+                    book = answered if rule.target.name == "REJECT" else dropped
+                    book[describe(name, place, rule)] += rule.counters.packets
             for table in rules.tables:
                 for chain in table.chains:
                     if chain.policy == "DROP" and chain.counters is not None:
                         place = RulePlace(table.name, chain.name, 0)
-                        dropped[describe(name, place, None)] = chain.counters.packets
-        return Tally(dropped)
+                        dropped[describe(name, place, None)] += chain.counters.packets
+        return Tally(dropped, answered)
 
 
 def describe(host: str, place: RulePlace, rule: Rule | None) -> str:

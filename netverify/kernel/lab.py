@@ -128,6 +128,9 @@ class Lab:
     def drop(self, name: str) -> None:
         """Let go of a namespace before the lab ends; the kernel frees it and everything in it."""
         del self._channels[name]
+        self._firewalls = {key: one for key, one in self._firewalls.items() if one.namespace.name != name}
+        self._aliases = {alias: held for alias, held in self._aliases.items() if held != name}
+        self.plan.devices.pop(name, None)
         self._held.pop(name).close()
 
     @property

@@ -10,7 +10,7 @@ from __future__ import annotations
 import socket
 import struct
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from typing import Any
 
@@ -43,6 +43,7 @@ NTF_SELF, NTF_MASTER = 0x02, 0x04
 IFA_F_NODAD = 0x02
 RTNH_F_ONLINK = 0x4
 TCP_LISTEN = 10  # include/net/tcp_states.h
+_REPEATED = 1024  # requests that are kept, since the next namespace asks for the very same
 _NDM_IFINDEX = 20  # where struct ndmsg (rtnetlink(7)) has its device: after the header, family and padding
 
 
@@ -182,6 +183,13 @@ def set_link(
     mac: str | None = None,
 ) -> Request:
     """Change a device: up or down, its name, its bridge (0: none), its namespace, its MAC address."""
+    return _change(index, up, name, master, namespace, mac)
+
+
+@lru_cache(_REPEATED)
+def _change(
+    index: int, up: bool | None, name: str | None, master: int | None, namespace: int | None, mac: str | None
+) -> Request:
     attributes = _optional(mac, None, master)
     if name is not None:
         attributes.append(("IFLA_IFNAME", name))
@@ -241,6 +249,7 @@ def delete_route(destination: IPv4Network | IPv6Network, *, via: Address | None 
     return _route(RTM_DELROUTE, 0, destination, via, None, None, "unicast", False)
 
 
+@lru_cache(_REPEATED)
 def _route(
     message_kind: int,
     flags: int,
@@ -273,6 +282,15 @@ def _route(
     verb = "add" if message_kind == RTM_NEWROUTE else "delete"
     route = f"{destination}" + (f" via {via}" if via else "") + (f" dev {device}" if device else "")
     return _request(message, message_kind, flags, f"{verb} {kind} route {route}")
+
+
+def find_route(address: Address) -> Request:
+    """Ask which route leads to an address; the kernel refuses as the route itself would."""
+    message = rtmsg()
+    message["family"] = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    message["dst_len"] = address.max_prefixlen
+    message["attrs"] = [("RTA_DST", str(address))]
+    return _request(message, RTM_GETROUTE, 0, f"find the route to {address}")
 
 
 def add_neighbour(index: int, address: Address, mac: str) -> Request:

@@ -9,26 +9,30 @@ by step.
 1. *Sound sockets.* Each socket tells which namespace it lives in; the kernel's own table of sockets must list
    each listener. What fails here is ERROR.
 2. *The end of flight.* The barrier (`kernel/barrier.py`) says when every packet was delivered or dropped, and
-   `kernel/neighbours.py` when none waits for a neighbour. No timeout decides anything.
+   `kernel/neighbours.py` when none waits for a neighbour.
 3. *A second round.* Every pair that was silent is asked again; one that answers now was lost before, and is
    ERROR: it flaps.
 4. *Conservation.* Over that second round, packets are conserved: each silent probe must be matched by one
-   packet that a dropping rule, a DROP policy or a kernel check has counted (`kernel/tally.py`). If the sums
-   agree, all are FILTERED. If not, the batch is halved and each half asked and counted by itself, down to
-   single pairs, where one drop must have been counted for one probe. A pair for which nothing was counted is
-   ERROR: its packet vanished.
+   packet that a dropping rule, a DROP policy or a kernel check has counted (`kernel/tally.py`), while nothing
+   is counted when we are idle. If the sums agree, all are FILTERED. If not, the batch is halved and each half
+   asked and counted by itself, down to single pairs. There a place must count a drop each time that the pair
+   is asked, and none in between. A pair for which nothing was counted is ERROR: its packet vanished.
 
-The sum can also come out too large, when other traffic meets the same rules, or when an error message about a
-dropped packet is dropped in turn; halving settles that too, since a single pair needs only one drop.
+What answers (REJECT, a missing route) may be counted twice, when its answer is dropped too, and so make up
+for a packet that vanished: where such a place moved, the sum of a batch proves nothing and it is halved.
+
+Negative answers (refused, prohibited, unreachable) are asked twice as well. Only ARP waits by the clock, a
+tenth of a second, for what macvlan hands to a kernel thread.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from netverify.kernel import neighbours
+from netverify.kernel import neighbours, netlink
 from netverify.kernel.barrier import Barrier
 from netverify.kernel.channel import Channel
 from netverify.kernel.engine import Engine, Listener, Pair, Record, Relay, Source, Target
@@ -50,7 +54,8 @@ ENGINES: Mapping[str, type[Engine]] = {
     "tcp": TcpEngine,
     "arp": ArpEngine,
 }
-PROOFS = 600  # how often one batch may be halved before the rest is called unproven
+PROOFS = 2000  # how often drops may be recounted for one question before the rest is called unproven
+ALONE = 3  # how often a single pair is asked that does not add up by itself
 
 
 @dataclass(frozen=True)
@@ -93,7 +98,7 @@ class Prober:
                 _, channel = next(iter(self.channels.values()))
                 before = neighbours.overflows(channel)
                 engine.open()
-                cells = _Question(self, engine, book).answer()
+                cells = _Question(self, engine, book, barrier).answer()
                 overflows = neighbours.overflows(channel) - before
                 return [_with_cause(cell, overflows) for cell in cells] if overflows else cells
             finally:
@@ -120,7 +125,7 @@ class Book:
             self._statistics = StatisticsBook(self._prober.visitor, spaces, self._cpu)
         rules = RuleBook(self._prober.firewalls, self._version).read()
         kernel = self._statistics.read()
-        return Tally({**rules.dropped, **kernel.dropped}, kernel.lost)
+        return Tally({**rules.dropped, **kernel.dropped}, {**rules.answered, **kernel.answered}, kernel.lost)
 
     def close(self) -> None:
         """Close the files behind it."""
@@ -131,8 +136,8 @@ class Book:
 class _Question:
     """One call of `Prober.ask`, from the first round to the last proof."""
 
-    def __init__(self, prober: Prober, engine: Engine, book: Book) -> None:
-        self.prober, self.engine, self.book = prober, engine, book
+    def __init__(self, prober: Prober, engine: Engine, book: Book, barrier: Barrier) -> None:
+        self.prober, self.engine, self.book, self.barrier = prober, engine, book, barrier
         self.verdicts: dict[int, tuple[Outcome, str]] = {}
         self.listening = {listener.namespace.name for listener in engine.listeners}
         self.proofs = 0
@@ -144,10 +149,12 @@ class _Question:
         first = list(self.engine.records)
         silent = [number for number in everything if first[number].silent]
         unanswered = [number for number in everything if first[number].unanswered]
-        if unanswered:
-            self.engine.renew(unanswered)
-            self._round(unanswered)
-            self._compare(unanswered, first)
+        refused = [number for number in everything if first[number].outcome is not None]
+        for again in (unanswered, refused):
+            if again:
+                self.engine.renew(again)
+                self._round(again)
+                self._compare(again, first)
         if silent:
             self._prove(silent, first)
         unheard = missing_listeners(self.prober.visitor, self.engine.listeners, self.engine.probe)
@@ -179,11 +186,7 @@ class _Question:
                 story = f"silent, and not proven within {PROOFS} recounts"
                 self.verdicts |= dict.fromkeys(batch, (Outcome.ERROR, story))
                 continue
-            self.proofs += 1
-            before = self.book.read()
-            self.engine.renew(batch)
-            self._round(batch)
-            moved = self.book.read().since(before)
+            background, moved = self._counted(batch)
             still = self._compare(batch, first)
             told = {number: said for number in still if (said := self.engine.silence(number)) is not None}
             self.verdicts |= told
@@ -191,19 +194,46 @@ class _Question:
             if len(rest) < len(batch):
                 if rest:
                     waiting.append(rest)
-            elif self._adds_up(batch, moved):
+            elif not background.total and moved.accounts_for(len(batch)):
                 self.verdicts |= dict.fromkeys(batch, (Outcome.FILTERED, _dropped_where(moved)))
             elif len(batch) == 1:
-                self.verdicts[batch[0]] = (Outcome.ERROR, _vanished(moved))
+                self._prove_alone(batch[0], first, [moved])
             else:
                 middle = len(batch) // 2
                 waiting += [batch[:middle], batch[middle:]]
 
-    @staticmethod
-    def _adds_up(batch: Sequence[int], moved: Tally) -> bool:
-        if moved.lost:
-            return False
-        return moved.total == len(batch) or (len(batch) == 1 and moved.total > 0)
+    def _prove_alone(self, number: int, first: Sequence[Record], found: list[Tally]) -> None:
+        """A single pair that does not add up to one drop: some place must count a drop each time it is asked,
+        and none in between.
+        """
+        idle: set[str] = set()
+        for _ in range(ALONE - 1):
+            background, moved = self._counted([number])
+            idle |= set(background.places)
+            found.append(moved)
+            if not self._compare([number], first):
+                return
+        each_time = set.intersection(*(set(moved.places) for moved in found)) - idle
+        if not each_time or any(moved.lost for moved in found):
+            self.verdicts[number] = (Outcome.ERROR, _vanished(found[-1], idle))
+        else:
+            kept = {place: 1 for place in found[-1].places if place in each_time}
+            self.verdicts[number] = (Outcome.FILTERED, _dropped_where(Tally(kept)))
+
+    def _counted(self, numbers: Sequence[int]) -> tuple[Tally, Tally]:
+        """What is dropped, everywhere in the lab, while we are idle, and while `numbers` are asked again."""
+        self.proofs += 1
+        quiet = self.book.read()
+        self.barrier.wait()
+        before = self.book.read()
+        self.engine.renew(numbers)
+        self._round(numbers)
+        return before.since(quiet), self.book.read().since(before)
+
+    def _route_says(self, pair: Pair, error: int | None) -> bool:
+        """Whether the sender's route to the target is one that refuses with this error."""
+        _, channel = self.prober.channels[pair.source.namespace.name]
+        return channel.refusal(netlink.find_route(pair.target.address)) == error
 
     def _cell(self, number: int, first: Record, unheard: Mapping[str, str]) -> Cell:
         pair = self.engine.pairs[number]
@@ -221,6 +251,11 @@ class _Question:
             return Outcome.ERROR, f"both answered and refused: {first.detail}"
         if number in self.verdicts:
             return self.verdicts[number]
+        if owner is None and first.receiver is None and (faults := {**unheard, **self.engine.broken}):
+            # Nobody knows whom NAT would have led to: any of ours that is not in order may be the one.
+            return Outcome.ERROR, "; ".join(faults.values())
+        if first.errno in ROUTE_ERRORS and not self._route_says(pair, first.errno):
+            return Outcome.ERROR, f"send failed: {os.strerror(first.errno or 0)}"
         if first.outcome is Outcome.REFUSED and owner in self.listening:
             # An answer that claims that nobody listens, where somebody does, comes from a filter.
             detail = f"{first.detail}, although a listener is there: a filter answers in its place"
@@ -231,6 +266,10 @@ class _Question:
 def _owner(pair: Pair) -> str | None:
     """The namespace that the target's address leads to; a loopback address never leaves its sender's."""
     return pair.source.namespace.name if pair.target.address.is_loopback else pair.target.owner
+
+
+# What sendto(2) says for a blackhole and a prohibit route; and for much else, so the route is looked up.
+ROUTE_ERRORS = (errno.EINVAL, errno.EACCES)
 
 
 def _shape(record: Record) -> tuple[object, ...]:
@@ -263,7 +302,10 @@ def _dropped_where(moved: Tally) -> str:
     return f"dropped by one of {len(moved.dropped)} rules and checks ({few}{more})"
 
 
-def _vanished(moved: Tally) -> str:
+def _vanished(moved: Tally, background: set[str]) -> str:
+    """Why a silence is an error."""
+    if background:
+        return f"ambiguous: other traffic is dropped at {'; '.join(sorted(background))} at the same time"
     if moved.lost:
         return "lost, not filtered: " + "; ".join(f"{place} [{count}]" for place, count in moved.lost.items())
     return "vanished: it was sent, did not arrive, and no rule, policy or kernel check counted a drop"

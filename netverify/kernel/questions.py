@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
-from netverify.errors import InputError
+from netverify.errors import InputError, NetverifyError
 from netverify.kernel.engine import Listener, Pair, Relay, Source, Target
 from netverify.kernel.firewall import moved_rules
 from netverify.kernel.flow_key import Nonce
@@ -106,21 +106,27 @@ def explained(left: ReachabilityMatrix, right: ReachabilityMatrix) -> list[str]:
 
 
 def _with_rules(matrix: ReachabilityMatrix, other: ReachabilityMatrix) -> ReachabilityMatrix:
-    found = [(lab, asked) for lab in OPEN for asked in lab.asked if asked.matrix is matrix]
-    if not found or not isinstance(matrix, ObservedMatrix):
+    if not isinstance(matrix, ObservedMatrix):
+        return matrix
+    mine = set(matrix.cells())
+    found = [(lab, asked) for lab in OPEN for asked in lab.asked if mine <= set(asked.matrix.cells())]
+    if not found:
         return matrix
     lab, asked = found[0]
     cells = {(cell.source, cell.target): cell for cell in matrix.cells()}
     for difference in comparison.compare(other, matrix).differences[:EXPLAINED]:
         pair = (difference.source, difference.target)
         if pair in cells:
-            again = explain(lab, asked.probe, *pair, asked.listeners)
-            cells[pair] = _told(cells[pair], again)
+            cells[pair] = _asked_again(lab, asked, cells[pair])
     return ObservedMatrix.of(asked.probe, cells.values(), rows=matrix.rows, columns=matrix.columns)
 
 
-def _told(first: Cell, again: Cell) -> Cell:
+def _asked_again(lab: Lab, asked: Asked, first: Cell) -> Cell:
     """A cell with the rules that moved when it was asked again; and with that answer, where it differs."""
+    try:
+        again = explain(lab, asked.probe, first.source, first.target, asked.listeners)
+    except NetverifyError as error:  # the tables are worth more than this: say so beside them
+        return replace(first, detail=f"{first.detail}; asked again for its rules: {error}")
     if (first.outcome, first.replied) == (again.outcome, again.replied):
         return replace(first, rules=again.rules)
     now = f"asked again: {again.outcome.value}{'' if again.replied else ', unanswered'}"

@@ -38,7 +38,9 @@ BASELINE: Mapping[str, str] = {
     "ipv4/tcp_synack_retries": "0",
 }
 WITHOUT_IPV6: Mapping[str, str] = {
-    "ipv6/conf/all/disable_ipv6": "1",  # sets conf/default and every device too (ip-sysctl.rst)
+    # For every device but lo, which is there already. conf/all would do it for lo too, but its writer spins
+    # while anybody on the machine makes or deletes a device (addrconf_disable_ipv6, net/ipv6/addrconf.c).
+    "ipv6/conf/default/disable_ipv6": "1",
 }
 WITH_IPV6: Mapping[str, str] = {
     "ipv6/conf/all/forwarding": "0",

@@ -36,8 +36,9 @@ VERDICTS: Mapping[str, str] = {
     "Ip6OutNoRoutes": "no route (IPv6)",
     "rt_cache.in_martian_dst": "martian destination",
     "rt_cache.in_martian_src": "martian source",
-    "Icmp.InEchoIgnored": "icmp_echo_ignore_all",
 }
+# Those of them after which the host sends an error message, which something may drop and count in turn.
+ANSWERED = frozenset({"Ip.OutNoRoutes", "IpExt.InNoRoutes", "Ip6InNoRoutes", "Ip6OutNoRoutes"})
 LOSSES: Mapping[str, str] = {
     "Udp.RcvbufErrors": "a UDP receive buffer was full",
     "Udp.SndbufErrors": "a UDP send buffer was full",
@@ -50,19 +51,37 @@ _FILES = ("snmp", "netstat", "snmp6")
 
 @dataclass(frozen=True)
 class Tally:
-    """Dropped packets by place: a rule as "host: table CHAIN rule 3: text", a kernel check in words."""
+    """Dropped packets by place: a rule as "host: table CHAIN rule 3: text", a kernel check in words.
+
+    `dropped` are those that nobody hears of again, `answered` those about which an error message was sent,
+    and `lost` those for which there was no room.
+    """
 
     dropped: Mapping[str, int] = field(default_factory=dict)
+    answered: Mapping[str, int] = field(default_factory=dict)
     lost: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def places(self) -> Mapping[str, int]:
+        """Everything that had the right to drop a packet, and how often it did."""
+        return {**self.dropped, **self.answered}
 
     @property
     def total(self) -> int:
         """How many packets were dropped by something that had the right to."""
-        return sum(self.dropped.values())
+        return sum(self.places.values())
+
+    def accounts_for(self, silent: int) -> bool:
+        """Whether these drops are as many as the `silent` packets, and none could have counted twice."""
+        return not self.lost and not self.answered and self.total == silent
 
     def since(self, before: Tally) -> Tally:
         """What was counted between two readings."""
-        return Tally(_difference(self.dropped, before.dropped), _difference(self.lost, before.lost))
+        return Tally(
+            _difference(self.dropped, before.dropped),
+            _difference(self.answered, before.answered),
+            _difference(self.lost, before.lost),
+        )
 
 
 def _difference(after: Mapping[str, int], before: Mapping[str, int]) -> dict[str, int]:
@@ -95,19 +114,20 @@ class StatisticsBook:
     def read(self) -> Tally:
         """Read every counter of `VERDICTS` and `LOSSES`."""
         dropped: Counter[str] = Counter()
+        answered: Counter[str] = Counter()
         lost: Counter[str] = Counter()
         for name, files in self._files:
             for fd in files:
                 for key, value in _parse(_read(fd)):
                     if words := VERDICTS.get(key):
-                        dropped[f"{name}: {words}"] += value
+                        (answered if key in ANSWERED else dropped)[f"{name}: {words}"] += value
                     elif words := LOSSES.get(key):
                         lost[f"{name}: {words}"] += value
         if self._martians is not None:
             rows = _read(self._martians).splitlines()
             for key, value in _parse_martians(rows, self._cpu):
                 dropped[VERDICTS[key]] += value
-        return Tally(dropped, lost)
+        return Tally(dropped, answered, lost)
 
 
 def _open_files() -> list[int]:

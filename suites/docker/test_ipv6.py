@@ -92,3 +92,49 @@ def test_unblocking_two_bridges(lab: Lab, documented: Documented) -> None:
         for y in "ab"
     }
     assert lab.ask(udp(53), "c18a", "c19a").outcome is Outcome.FILTERED
+
+
+@pytest.fixture
+def options(lab: Lab, documented: Documented) -> Lab:
+    """The same host with c18a's port published on [::1], an internal network, and one without icc."""
+    topology = documented("docker-three-bridges-ipv6")
+    topology = topology.with_container("c18a", publish=(PortMapping.parse("[::1]:8081:81"),))
+    return lab.up(topology.with_network("net19", internal=True).with_network("net21", icc=False))
+
+
+def test_internal_network_is_sealed(options: Lab) -> None:
+    """--internal over IPv6: the two subnet rules of STAGE-1 in ip6tables, and no default route."""
+    seen = options.reachability(tcp(80, version=6), ["c19a", "c19b", "c18a", "neighbour"])
+    assert seen == matrix("""
+                   c19a  c19b  c18a  neighbour
+        c19a         .     .     U      U
+        c19b         .     .     U      U
+        c18a         F     F     .      .
+        neighbour    F     F     F      .
+    """)
+    options.run("c19a", "ip -6 route add default via fd00:19::1")
+    assert options.ask(tcp(80, version=6), "c19a", "internet").outcome is Outcome.FILTERED
+
+
+@pytest.mark.needs("br_netfilter")
+def test_icc_false_needs_br_netfilter_for_ipv6(options: Lab) -> None:
+    """icc=false is one more rule in ip6tables' FORWARD, which bridged packets reach by br_netfilter only.
+
+    There it drops neighbour discovery too, which is ICMPv6 and not, like ARP, a protocol of its own: the
+    containers do not even find each other.
+    """
+    assert options.ask(tcp(80, version=6), "c21a", "c21b").outcome is Outcome.UNREACHABLE
+    cell = options.explain(icmp(version=6), "c21a", "c21b")
+    assert any("-i br-cfcd23a5f04c -o br-cfcd23a5f04c -j DROP" in rule for rule in cell.rules)
+    options.sysctl("host", "net.bridge.bridge-nf-call-ip6tables", 0)
+    assert options.ask(tcp(80, version=6), "c21a", "c21b").outcome is Outcome.DELIVERED
+
+
+def test_published_on_the_loopback(options: Lab) -> None:
+    """[::1]:8081 is reached from the host and from nowhere else."""
+    assert options.ask(tcp(81, version=6), "host", "host@[::1]:8081").receiver == "c18a"
+    seen = options.reachability(
+        tcp(81, version=6), sources=["c18b", "c21a", "neighbour", "internet"], targets=["host:8081"]
+    )
+    assert not seen.delivered()
+    assert not seen.errors()

@@ -11,7 +11,7 @@ from fixtures.iproute import mac
 from netverify.kernel import netlink
 from netverify.kernel.lab import Lab
 from netverify.reachability.matrix import matrix
-from netverify.reachability.probe import arp, icmp, tcp
+from netverify.reachability.probe import Outcome, arp, icmp, tcp
 from netverify.topology.model import Route
 
 pytestmark = pytest.mark.needs("macvlan")
@@ -107,9 +107,10 @@ def test_no_address_is_translated(on_the_lan: Lab) -> None:
 
 
 def test_the_host_s_rules_do_not_see_it(on_the_lan: Lab) -> None:
-    """The host's FORWARD and INPUT are not on the way: dropping everything there changes nothing."""
+    """The host's FORWARD and INPUT are not on the way: dropping everything there shuts the host alone."""
     for chain in ("INPUT", "FORWARD"):
         on_the_lan.firewall("host").run(f"-P {chain} DROP")
+    assert on_the_lan.ask(tcp(80), "neighbour", "host").outcome is Outcome.FILTERED
     seen = on_the_lan.reachability(tcp(80), ["c1", "c2", "neighbour"])
     assert seen == matrix("""
                    c1  c2  neighbour

@@ -55,6 +55,7 @@ def test_a_card_by_hand_makes_it_a_container_like_others(none_mode: Lab) -> None
     plan.configure("sealed", "eth0", [ip_interface("172.17.0.99/16")])
     plan.route("sealed", Route.parse("default via 172.17.0.1"))
     none_mode.flush()
+    assert "default via 172.17.0.1 dev eth0 proto static" in routes(none_mode, "sealed")
     everybody = ["sealed", "c1", "host"]
     assert none_mode.reachability(
         icmp(), sources=everybody, targets=["sealed@172.17.0.99", "c1", "host"]

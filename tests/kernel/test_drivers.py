@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
 import pytest
@@ -42,7 +43,7 @@ def plugged(lab: Lab, network: Network) -> list[Endpoint]:
     driver.create(network)
     endpoints = []
     for name in ("a", "b"):
-        endpoint = Endpoint(network.name, (pool.allocate(SUBNET),), device="eth0")
+        endpoint = Endpoint(network.name, (pool.allocate(SUBNET),), device="eth0", host_device=f"veth-{name}")
         driver.connect(network, name, endpoint, "host")
         endpoints.append(endpoint)
     lab.flush()
@@ -71,6 +72,11 @@ def test_the_four_verbs(lab: Lab, kind: NetworkDriver) -> None:
     assert lab.ask(icmp(), "a", target).outcome is Outcome.UNREACHABLE
     with pytest.raises(InputError, match="b is not connected to new"):
         lab.drivers[kind].disconnect(network, "b", second)
+
+    again = replace(second, host_device=second.host_device)
+    lab.drivers[kind].connect(network, "b", again, "host")
+    lab.flush()
+    assert lab.ask(icmp(), "a", target).receiver == "b"
 
     lab.drivers[kind].delete(network)
     lab.flush()

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import socket
+from contextlib import suppress
+
 import pytest
 
-from netverify.kernel import build, neighbours
+from netverify.kernel import build, engine, neighbours
 from netverify.kernel.engine_icmp import IcmpEngine
 from netverify.kernel.engine_tcp import TcpEngine
 from netverify.kernel.engine_udp import UdpEngine
 from netverify.kernel.lab import Lab
+from netverify.kernel.probe import Book
+from netverify.kernel.tally import Tally
 from netverify.reachability.matrix import matrix
 from netverify.reachability.probe import Outcome, Probe, arp, icmp, tcp, udp
 from netverify.topology.load import loads
@@ -117,6 +122,15 @@ def test_one_way_is_delivered_and_unanswered(lab: Lab, probe: Probe) -> None:
 
 
 @pytest.mark.parametrize("probe", EVERY_PROTOCOL, ids=str)
+def test_one_way_twice_is_no_change(lab: Lab, probe: Probe) -> None:
+    """The answer is dropped as ESTABLISHED; the second request must not be, as the same connection's."""
+    lab.up(two_bridges())
+    lab.firewall("host").run("-A FORWARD -m conntrack --ctstate ESTABLISHED -j DROP")
+    cell = lab.ask(probe, "a1", "b1")
+    assert (cell.outcome, cell.receiver, cell.replied) == (Outcome.DELIVERED, "b1", False)
+
+
+@pytest.mark.parametrize("probe", EVERY_PROTOCOL, ids=str)
 def test_no_route_is_unreachable(lab: Lab, probe: Probe) -> None:
     lab.up(two_bridges())
     lab.run("a1", "ip route del default")
@@ -176,8 +190,8 @@ def test_the_sender_s_own_output_rule(lab: Lab) -> None:
 
 @pytest.mark.parametrize("probe", [udp(7000), tcp(7000)], ids=str)
 def test_a_missing_listener_is_an_error(lab: Lab, probe: Probe, monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = ENGINES[probe.protocol]
-    open_all = engine.open
+    kind = ENGINES[probe.protocol]
+    open_all = kind.open
 
     def open_but_one(self: UdpEngine | TcpEngine) -> None:
         wanted, self.listeners = (
@@ -187,7 +201,7 @@ def test_a_missing_listener_is_an_error(lab: Lab, probe: Probe, monkeypatch: pyt
         open_all(self)
         self.listeners = wanted
 
-    monkeypatch.setattr(engine, "open", open_but_one)
+    monkeypatch.setattr(kind, "open", open_but_one)
     lab.up(two_bridges())
     cell = lab.ask(probe, "a1", "b1")
     assert cell.outcome is Outcome.ERROR
@@ -280,3 +294,99 @@ def test_mixed_batches_are_proven_cell_by_cell(lab: Lab) -> None:
         a1   .   F   F   F   F
     """)
     assert [(cell.source, cell.target) for cell in seen.errors()] == [("a1", "a2")]
+
+
+# --- sums that come out right for the wrong reason ---------------------------------------------------------
+
+
+def isolated(lab: Lab, *names: str) -> None:
+    """Make packets between these containers of one bridge vanish, with nobody counting them."""
+    for name in names:
+        endpoint = lab.topology.container(name).endpoints[0]
+        lab.run("host", f"bridge link set dev {endpoint.host_device} isolated on")
+        for other in names:
+            if other != name:
+                known = lab.topology.container(other).endpoints[0]
+                address = known.addresses[0]
+                lab.run(name, f"ip neigh replace {address} lladdr {known.mac} dev eth0 nud permanent")
+
+
+def test_a_drop_that_counts_twice_does_not_make_up_for_one_that_vanished(lab: Lab) -> None:
+    lab.up(two_bridges())
+    isolated(lab, "a1", "a2")
+    lab.firewall("host").run("-A FORWARD -o br-b -j REJECT")
+    lab.firewall("host").run("-A OUTPUT -p icmp -j DROP")
+    seen = lab.reachability(udp(53), sources=["a1"], targets=["a2", "b1"])
+    assert (seen.symbol("a1", "a2"), seen.symbol("a1", "b1")) == ("E", "F")
+
+
+@pytest.mark.parametrize("probe", EVERY_PROTOCOL, ids=str)
+def test_other_people_s_drops_prove_nothing(lab: Lab, probe: Probe, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody else's packet is dropped in every interval between two readings of the counters."""
+    lab.up(two_bridges())
+    isolated(lab, "a1", "a2")
+    lab.firewall("b2").run("-A OUTPUT -p udp --dport 9 -j DROP")
+    read = Book.read
+
+    def noisy(book: Book) -> Tally:
+        lab.visit("b2", send_to_port_9)
+        return read(book)
+
+    monkeypatch.setattr(Book, "read", noisy)
+    cell = lab.ask(probe, "a1", "a2")
+    assert cell.outcome is Outcome.ERROR
+    assert cell.detail.startswith("ambiguous: other traffic is dropped at b2: filter OUTPUT rule 1")
+
+
+def send_to_port_9() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock, suppress(PermissionError):
+        sock.sendto(b"noise", ("10.1.0.1", 9))
+
+
+def test_a_missing_listener_behind_nat_is_an_error(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody knows whom DNAT leads to, so any listener of ours that is missing makes the answer worthless."""
+    lab.up(two_bridges())
+    lab.firewall("host").run(
+        "-t nat -A PREROUTING -p udp --dport 8080 -j DNAT --to-destination 10.1.0.2:7000"
+    )
+    assert lab.ask(udp(7000), "a1", "host:8080").receiver == "b1"
+    open_all = UdpEngine.open
+
+    def open_but_one(self: UdpEngine) -> None:
+        wanted, self.listeners = (
+            self.listeners,
+            [one for one in self.listeners if one.namespace.name != "b1"],
+        )
+        open_all(self)
+        self.listeners = wanted
+
+    monkeypatch.setattr(UdpEngine, "open", open_but_one)
+    cell = lab.ask(udp(7000), "a1", "host:8080")
+    assert cell.outcome is Outcome.ERROR
+    assert "our own listener is missing" in cell.detail
+
+
+def test_a_refusal_of_the_send_call_is_not_taken_for_a_route(lab: Lab) -> None:
+    """EACCES for a broadcast address is about the socket; for a prohibit route it is about the network."""
+    lab.up(two_bridges())
+    assert lab.ask(udp(53), "a1", "host@10.0.255.255").outcome is Outcome.ERROR
+    lab.run("a1", "ip route add prohibit 10.1.0.2")
+    assert lab.ask(udp(53), "a1", "b1").outcome is Outcome.PROHIBITED
+    lab.run("a1", "ip route replace blackhole 10.1.0.2")
+    assert lab.ask(udp(53), "a1", "b1").outcome is Outcome.UNREACHABLE
+
+
+def test_a_service_on_a_port_that_clients_use(lab: Lab) -> None:
+    """Source ports come from the same range as many services: a port that is taken is passed over."""
+    lab.up(two_bridges())
+    for probe in (udp, tcp):
+        for port in range(engine.fresh_port(), engine.fresh_port() + 6):
+            assert lab.ask(probe(min(port, 59_000)), "a1", "b1").replied
+
+
+def test_a_namespace_that_was_let_go_is_counted_no_more(lab: Lab) -> None:
+    lab.up(two_bridges())
+    lab.firewall("b2").run("-P INPUT DROP")
+    lab.drop("b2")
+    lab.firewall("host").run("-P FORWARD DROP")
+    assert lab.ask(udp(53), "a1", "b1", listeners=["b1"]).outcome is Outcome.FILTERED

@@ -35,7 +35,7 @@ Snapshot = dict[str, object]
 
 
 def snapshot() -> Snapshot:
-    """Links, addresses, routes, rules of both backends, sysctls, names of namespaces and mounts, by source."""
+    """Links, addresses, routes, rules of both backends, sysctls, names of namespaces, mounts, by source."""
     found: Snapshot = {command: _without_clocks(json.loads(_run(command) or "[]")) for command in IP}
     found |= {command: _without_counters(_run(command)) for command in (*RULES, NFT)}
     found[NETNS] = _run(NETNS)

@@ -18,7 +18,7 @@ GRACE, FREEING = 3.0, 15.0
 
 @dataclass(frozen=True)
 class Look:
-    """What a run has as one looks at it: processes, network namespaces, and mount namespaces with own /run."""
+    """What a run has: processes, network namespaces, and mount namespaces with a /run of their own."""
 
     processes: int
     networks: int
@@ -46,7 +46,7 @@ class Observer:
         return Look(len(family), *self._tripwires.lay(family))
 
     def left(self, grace: float = GRACE, freeing: float = FREEING) -> dict[str, object]:
-        """What is left of all runs, or is not as before them: processes, namespaces, changes of the machine."""
+        """What is left of all runs, or is not as before them: processes, namespaces, the machine's state."""
         found = {
             "processes": processes.wait_for_the_last(self._children, grace),
             "namespaces": self._tripwires.wait(freeing),

@@ -43,13 +43,26 @@ class Run:
         assert self.observer.recv(16) == b"done", self.printed.read_text()
         return time.monotonic() - self.began
 
+    def read(self, pipe: Path, length: int) -> str:
+        """Read so many bytes that the run writes into a named pipe; a run that ends or hangs is a failure."""
+        said = b""
+        # Open for writing too: between two writers a reader alone would find the pipe's end.
+        with pipe.open("rb+", buffering=0) as file, select.epoll() as poll:
+            poll.register(file, select.EPOLLIN)
+            poll.register(self.observer, select.EPOLLIN)
+            while len(said) < length:
+                ready = [fd for fd, _ in poll.poll(PATIENCE)]
+                assert ready == [file.fileno()], f"{said!r}\n{self.printed.read_text()}"
+                said += file.read(length - len(said))
+        return said.decode()
+
     def end(self) -> int:
         """Let it end, and return its exit code."""
         self.observer.send(b"!")
         return self.process.wait(PATIENCE)
 
     def stop_after(self, moment: float) -> bool:
-        """Stop it (SIGSTOP) that many seconds after its beginning; False where it has done everything by then."""
+        """Stop it (SIGSTOP) so many seconds after it began; False where it has done everything by then."""
         with select.epoll() as poll:
             poll.register(self.observer, select.EPOLLIN)
             if poll.poll(max(0.0, self.began + moment - time.monotonic())):

@@ -36,7 +36,7 @@ Identity = tuple[int, int]
 
 
 class Tripwires:
-    """Tripwires in the namespaces of processes. A context manager; needs to be root of some user namespace."""
+    """Tripwires in the namespaces of processes. A context manager; its user must be root of something."""
 
     def __init__(self) -> None:
         self._stack = ExitStack()
@@ -72,29 +72,30 @@ class Tripwires:
                 if (fd := _opened(path)) is not None:
                     stack.callback(os.close, fd)
                     spaces.setdefault(_identity(fd), fd)
-            for ours in ("/proc/self/ns/net", self._home.path):
+            for ours in (Path("/proc/self/ns/net"), self._home.fd):
                 spaces.pop(_identity(ours), None)
             self._channel.send("tripwires", [self._veth(fd) for fd in spaces.values()])
-        ours = _identity("/run")
-        runs = [f"/proc/{pid}/root/run" for pid in processes]
-        return len(spaces), sum(self._watch(run) for run in runs if _identity_of_living(run) not in (None, ours))
+        ours = _identity(Path("/run"))
+        runs = [Path(f"/proc/{pid}/root/run") for pid in processes]
+        mounts = sum(self._watch(run) for run in runs if _identity_of_living(run) not in (None, ours))
+        return len(spaces), mounts
 
     def _veth(self, namespace: int) -> netlink.Request:
         self._laid += 1
         near = netlink.VethEnd(f"wire{self._laid}", 0)
         return netlink.add_veth(near, netlink.VethEnd(near.name, 0, namespace=namespace, up=False))
 
-    def _watch(self, run: str) -> bool:
-        number = _libc.inotify_add_watch(self._inotify, run.encode(), IN_DELETE_SELF)
+    def _watch(self, run: Path) -> bool:
+        number = _libc.inotify_add_watch(self._inotify, bytes(run), IN_DELETE_SELF)
         if number < 0 and (error := ctypes.get_errno()) != errno.ENOENT:  # the process ended as we looked
             raise OSError(error, f"inotify_add_watch {run}: {os.strerror(error)}")
         if number < 0 or number in self._mounts:
             return False
-        self._mounts[number] = run
+        self._mounts[number] = str(run)
         return True
 
     def wait(self, patience: float) -> list[str]:
-        """Wait until every namespace with a tripwire is freed; returns what is left after `patience` seconds."""
+        """Wait until the kernel has freed them all; returns what is left after `patience` seconds."""
         deadline = time.monotonic() + patience
         with select.epoll() as poll:
             poll.register(self._events, select.EPOLLIN)
@@ -150,12 +151,12 @@ def _opened(path: Path) -> int | None:
         return None
 
 
-def _identity(file: int | str) -> Identity:
-    found = os.stat(file)
+def _identity(file: int | Path) -> Identity:
+    found = os.fstat(file) if isinstance(file, int) else file.stat()
     return found.st_dev, found.st_ino
 
 
-def _identity_of_living(path: str) -> Identity | None:
+def _identity_of_living(path: Path) -> Identity | None:
     """The same for a path below /proc/PID, None where that process has ended."""
     try:
         return _identity(path)
