@@ -151,7 +151,7 @@ def pytest_runtest_makereport(
             report.sections += [(f"netverify: {title}", text) for title, text in story(place)]
             for path in write_captures(place, _directory(item)):
                 report.sections.append(("netverify: capture", str(path)))
-                report.user_properties.append(("pcap", str(path)))
+                item.user_properties.append(("pcap", str(path)))  # JUnit reads them at the end
     return report
 
 

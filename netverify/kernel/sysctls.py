@@ -7,6 +7,7 @@ machine. Each namespace therefore begins with `BASELINE`. Only what differs on t
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
@@ -38,9 +39,7 @@ BASELINE: Mapping[str, str] = {
     "ipv4/tcp_synack_retries": "0",
 }
 WITHOUT_IPV6: Mapping[str, str] = {
-    # For every device but lo, which is there already. conf/all would do it for lo too, but its writer spins
-    # while anybody on the machine makes or deletes a device (addrconf_disable_ipv6, net/ipv6/addrconf.c).
-    "ipv6/conf/default/disable_ipv6": "1",
+    "ipv6/conf/all/disable_ipv6": "1",  # sets conf/default and every device too (ip-sysctl.rst)
 }
 WITH_IPV6: Mapping[str, str] = {
     "ipv6/conf/all/forwarding": "0",
@@ -73,8 +72,11 @@ def write(key: str, value: str) -> None:
     Raises InputError where the kernel has no such sysctl or refuses the value.
     """
     try:
-        with _path(key).open("wb", buffering=0) as file:  # one write(2), as the kernel wants it
-            file.write(value.encode())
+        fd = os.open(_path(key), os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(fd, value.encode())  # one write(2), as the kernel wants it
+        finally:
+            os.close(fd)
     except FileNotFoundError as error:
         raise InputError(f"sysctl {key}: this kernel, or this namespace, has none of that name") from error
     except OSError as error:

@@ -11,7 +11,6 @@ Numbers and names of namespaces would not do: the kernel gives the same ones out
 from __future__ import annotations
 
 import ctypes
-import errno
 import os
 import select
 import socket
@@ -33,6 +32,8 @@ IN_DELETE_SELF, IN_UNMOUNT = 0x0400, 0x2000
 _libc = ctypes.CDLL(None, use_errno=True)
 
 Identity = tuple[int, int]
+# What looking at a process raises that has ended. While it ends, or turns into another program, it is root's.
+GONE = (FileNotFoundError, ProcessLookupError, PermissionError)
 
 
 class Tripwires:
@@ -87,9 +88,12 @@ class Tripwires:
 
     def _watch(self, run: Path) -> bool:
         number = _libc.inotify_add_watch(self._inotify, bytes(run), IN_DELETE_SELF)
-        if number < 0 and (error := ctypes.get_errno()) != errno.ENOENT:  # the process ended as we looked
-            raise OSError(error, f"inotify_add_watch {run}: {os.strerror(error)}")
-        if number < 0 or number in self._mounts:
+        if number < 0:
+            error = OSError(ctypes.get_errno(), "inotify_add_watch", str(run))
+            if isinstance(error, GONE):
+                return False
+            raise error
+        if number in self._mounts:
             return False
         self._mounts[number] = str(run)
         return True
@@ -133,21 +137,21 @@ def _network_namespaces(pid: int) -> Iterator[Path]:
         for file in list((process / "fd").iterdir()):
             if _target(file).startswith("net:["):
                 yield file
-    except (FileNotFoundError, ProcessLookupError):  # it ended as we looked
+    except GONE:
         return
 
 
 def _target(link: Path) -> str:
     try:
         return str(link.readlink())
-    except FileNotFoundError:  # closed as we looked
+    except GONE:  # or closed
         return ""
 
 
 def _opened(path: Path) -> int | None:
     try:
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except (FileNotFoundError, ProcessLookupError):  # gone as we looked
+    except GONE:
         return None
 
 
@@ -160,7 +164,7 @@ def _identity_of_living(path: Path) -> Identity | None:
     """The same for a path below /proc/PID, None where that process has ended."""
     try:
         return _identity(path)
-    except (FileNotFoundError, ProcessLookupError):
+    except GONE:
         return None
 
 
