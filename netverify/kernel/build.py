@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 VOID = "(void)"
 # The kernel's neighbour table is one for the whole machine and holds 1,024 entries by default (gc_thresh3,
-# arp(7)); permanent entries are exempt. A lab that could need more than a part of it brings its own.
+# arp(7)); permanent entries are exempt. A question that could need more than a part of it brings its own.
 NEIGHBOURS_LEFT_TO_THE_KERNEL = 400
 # Networks whose devices are bridges of the host: they must stand before anything is plugged into them.
 BRIDGED = (NetworkDriver.BRIDGE, NetworkDriver.OVERLAY)
@@ -61,8 +61,6 @@ def build(lab: Lab, topology: Topology) -> None:
     for node in topology.nodes():
         for route in topology.routes_of(node.name):
             plan.route(node.name, route)
-    if _neighbour_count(topology) > NEIGHBOURS_LEFT_TO_THE_KERNEL:
-        _permanent_neighbours(plan, topology)
     lab.flush()
     _settings(lab, topology)
 
@@ -107,10 +105,13 @@ def _cables(plan: Plan, topology: Topology) -> None:
             plan.attach(end.node, end.interface)
 
 
-def _neighbour_count(topology: Topology) -> int:
-    """How many neighbour entries a full matrix could need, counting each bridge's pairs and its gateway."""
-    sizes = (len(topology.endpoints_on(network.name)) for network in topology.networks)
-    return sum(size * (size + 1) for size in sizes)
+def introduce(lab: Lab, pairs: int) -> None:
+    """Before a question about many pairs: give everybody the neighbours that it could need, once."""
+    if lab.introduced or pairs <= NEIGHBOURS_LEFT_TO_THE_KERNEL:
+        return
+    lab.introduced = True
+    _permanent_neighbours(lab.plan, lab.topology)
+    lab.flush()
 
 
 def _permanent_neighbours(plan: Plan, topology: Topology) -> None:

@@ -40,7 +40,7 @@ from netverify.kernel.namespace import Namespace
 from netverify.kernel.netlink import Address
 from netverify.reachability.probe import Outcome
 
-AT_ONCE = 2000  # connections, where the limit of open files allows; each batch costs a settling of its own
+AT_ONCE = 4000  # connections, where the limit of open files allows; each batch costs a settling of its own
 FILES_EACH = 4  # the client's, the service's, and a relay's two
 BACKLOG = 4096
 SYN, ACK = 0x02, 0x10
@@ -62,7 +62,9 @@ class TcpEngine(Engine):
 
     def open(self) -> None:
         """Open the listeners and relays."""
+        self._poll = self.stack.enter_context(select.epoll())
         self._connections: dict[int, socket.socket] = {}
+        self._numbers: dict[int, int] = {}  # by the connection's descriptor
         self._ports: dict[int, int] = {}
         self._relayed: list[tuple[socket.socket, socket.socket]] = []
         self._services: list[_Service] = []
@@ -108,8 +110,10 @@ class TcpEngine(Engine):
             pair = self.pairs[number]
             sock, port = _client(self.probe.version)
             self._connections[number] = sock
+            self._numbers[sock.fileno()] = number
             self._ports[port] = number
             problem = sock.connect_ex((str(pair.target.address), pair.target.port or self.probe.port))
+            self._poll.register(sock, select.EPOLLIN | select.EPOLLOUT | select.EPOLLERR)
             if problem not in (errno.EINPROGRESS, 0) and not self._read_errors(number, sock):
                 self.refuse(number, OSError(problem, ""))
 
@@ -125,12 +129,9 @@ class TcpEngine(Engine):
 
     def _see_handshakes(self) -> bool:
         moved = False
-        with select.epoll() as poll:
-            numbers = {sock.fileno(): number for number, sock in self._connections.items()}
-            for fd in numbers:
-                poll.register(fd, select.EPOLLIN | select.EPOLLOUT | select.EPOLLERR)
-            for fd, events in poll.poll(0, max(1, len(numbers))):
-                moved |= self._step(numbers[fd], self._connections[numbers[fd]], events)
+        for fd, events in self._poll.poll(0, max(1, len(self._connections))):
+            number = self._numbers[fd]
+            moved |= self._step(number, self._connections[number], events)
         return moved
 
     def _step(self, number: int, sock: socket.socket, events: int) -> bool:
@@ -253,6 +254,7 @@ class TcpEngine(Engine):
             _reset(upstream)
         self._relayed.clear()
         self._connections.clear()
+        self._numbers.clear()
         self._ports.clear()
 
     def close(self) -> None:

@@ -55,6 +55,7 @@ class Lab:
         self.relays: list[tuple[str, Relay]] = []  # (protocol, relay)
         self.asked: list[Asked] = []
         self.captures: list[Capture] = []
+        self.introduced = False  # whether everybody has been told everybody's MAC address
         self.flow: FlowKey = Nonce(bytes(8))  # how to know the packets of the question that was asked last
         self.topology = Topology("empty")
         self.plan = Plan({})

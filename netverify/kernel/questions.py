@@ -19,6 +19,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from netverify.errors import InputError, NetverifyError
+from netverify.kernel.build import introduce
 from netverify.kernel.engine import Listener, Pair, Relay, Source, Target
 from netverify.kernel.firewall import moved_rules
 from netverify.kernel.flow_key import Nonce
@@ -66,6 +67,7 @@ def ask(
     everybody = listeners if listeners is not None else parties(lab)
     aims = [target(lab, text, probe) for text in targets]
     pairs = [Pair(Source(name, lab.namespace(name)), aim) for name in sources for aim in aims]
+    introduce(lab, len(pairs))
     relays = _relays(lab, probe)
     nonce = os.urandom(8)
     lab.flow = Nonce(nonce)

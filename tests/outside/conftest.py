@@ -37,4 +37,6 @@ def tripwires(root_of_something: None) -> Iterator[Tripwires]:
 @pytest.fixture(scope="module")
 def observer(tripwires: Tripwires, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observer]:
     with orphans_are_ours():
-        yield Observer(tripwires, tmp_path_factory.mktemp("runs"))
+        watching = Observer(tripwires, tmp_path_factory.mktemp("runs"))
+        yield watching
+        watching.clear_away()

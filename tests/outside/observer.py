@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -53,3 +55,9 @@ class Observer:
             "machine": machine.differences(self._machine, machine.snapshot()),
         }
         return {what: these for what, these in found.items() if these}
+
+    def clear_away(self) -> None:
+        """Kill what a failed test has found to be left."""
+        for pid in processes.wait_for_the_last(self._children, 0):
+            os.kill(pid, signal.SIGKILL)
+        processes.wait_for_the_last(self._children, GRACE)

@@ -125,7 +125,7 @@ def test_endless():
 
 def test_endless_program(lab):
     lab.up(loads("name: alone\\nhosts: {alone: {role: host}}", "alone.yaml"))
-    lab.run("alone", ["sh", "-c", f"printf 'program ' >{BEGUN}; exec tail -f /dev/null"])
+    lab.run("alone", ["sh", "-c", f"printf 'program ' >{BEGUN}; exec sleep infinity"])
 """
 
 
