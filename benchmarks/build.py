@@ -1,8 +1,8 @@
 """How long it takes until 100 endpoints on one bridge are ready for their first packet.
 
 netverify builds from a topology (what its file is loaded into), the peers from finished commands. All make
-the same namespaces, veth pairs, bridge, addresses and routes. netverify does more than the peers: the sysctls
-of every namespace, permanent neighbours for a full matrix, and waiting until each device can send.
+the same namespaces, veth pairs, bridge, addresses and routes. netverify does more than the peers: it sets the
+sysctls of every namespace, and waits until each device can send.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from netverify.kernel import netlink, sysctls
 from netverify.kernel.docker_host import start_docker
-from netverify.kernel.drivers import container_device, network_device
+from netverify.kernel.drivers import bridge_mac, container_device, network_device
 from netverify.kernel.netlink import Request
 from netverify.kernel.plan import Plan
 from netverify.topology.model import (
@@ -127,9 +127,11 @@ def _permanent_neighbours(plan: Plan, topology: Topology) -> None:
             for container, endpoint in topology.endpoints_on(network.name)
             if (mac := endpoint.mac) is not None  # every endpoint of a bridge has one
         ]
+        mac = bridge_mac(network)
+        gateways = [netlink.add_neighbour(0, known, mac) for known in network.gateways if mac is not None]
         for container, endpoint, own in members:
             others = [request for _, _, theirs in members if theirs is not own for request in theirs]
-            _introduce(plan, container.name, container_device(endpoint), others)
+            _introduce(plan, container.name, container_device(endpoint), [*others, *gateways])
             _introduce(plan, container.host, network_device(network), own)
 
 

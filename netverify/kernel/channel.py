@@ -24,6 +24,9 @@ NLMSGERR_ATTR_MSG = 1
 IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS = 29, 8  # include/uapi/linux/if_link.h, rtnetlink.h
 
 _LARGEST_BATCH = 128 * 1024  # bytes; below the default net.core.wmem_max (212,992), which bounds one datagram
+# The kernel may refuse every request of a batch, and drops answers that a socket buffer of the default size
+# (net.core.rmem_default, also 212,992 bytes) cannot hold: some 270, each with its reason and bookkeeping.
+_MOST_REQUESTS = 128
 _QUERIES = 32  # answers that a socket buffer of the default size holds
 
 
@@ -56,7 +59,7 @@ class Channel:
     def send(self, namespace: str, requests: Sequence[Request]) -> None:
         """Have the kernel carry out `requests` in order; raises NetlinkError for the first that it refuses.
 
-        The kernel does not stop at a refused request: those after it are carried out too.
+        The kernel does not stop at a refused request: those after it in the same batch are carried out too.
         """
         for batch in _batches(requests):
             first = self._sequence + 1
@@ -148,7 +151,7 @@ def _link_query(number: int, index: int) -> bytes:
 def _batches(requests: Sequence[Request]) -> Iterator[Sequence[Request]]:
     start = size = 0
     for position, request in enumerate(requests):
-        if size and size + len(request.data) > _LARGEST_BATCH:
+        if size and (size + len(request.data) > _LARGEST_BATCH or position - start == _MOST_REQUESTS):
             yield requests[start:position]
             start, size = position, 0
         size += len(request.data) + 3

@@ -14,6 +14,7 @@ from netverify.errors import InputError
 from netverify.kernel import capabilities, netlink
 from netverify.kernel.netlink import Request
 from netverify.kernel.plan import Plan
+from netverify.topology.inventory import address_mac
 from netverify.topology.model import Address, Endpoint, Network, NetworkDriver
 
 ANY_MAC = "00:00:00:00:00:00"
@@ -69,7 +70,7 @@ class BridgeDriver(KernelDriver):
         """Make the bridge and give it its gateway addresses."""
         (host,) = network.hosts
         device = network_device(network)
-        self.plan.bridge(host, device, mtu=network.mtu)
+        self.plan.bridge(host, device, mac=bridge_mac(network), mtu=network.mtu)
         self.plan.configure(host, device, [network.with_prefix(gateway) for gateway in network.gateways])
 
     def delete(self, network: Network) -> None:
@@ -187,6 +188,15 @@ def network_device(network: Network) -> str:
     if network.device is None:
         raise InputError(f"network {network.name}: no device; resolve the topology before building it")
     return network.device
+
+
+def bridge_mac(network: Network) -> str | None:
+    """The MAC address of a network's bridge, made of its gateway as those of its containers of theirs.
+
+    A bridge without one takes the lowest of its ports', which changes as containers come and go; Docker sets
+    one for that reason too.
+    """
+    return next((address_mac(gateway) for gateway in network.gateways if gateway.version == 4), None)
 
 
 def container_device(endpoint: Endpoint) -> str:

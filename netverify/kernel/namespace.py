@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass
+from fcntl import ioctl
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -25,6 +26,8 @@ from netverify.errors import KernelError
 from netverify.kernel import syscalls
 
 T = TypeVar("T")
+
+NS_GET_NSTYPE = 0xB703  # include/uapi/linux/nsfs.h
 
 
 @dataclass(frozen=True)
@@ -132,6 +135,18 @@ def open_namespace(path: str, name: str) -> Namespace:
     Raises KernelError where the path is no network namespace that we may open.
     """
     try:
-        return Namespace(name, os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
         raise KernelError(f"cannot open the namespace of {name!r} at {path}: {error.strerror}") from error
+    if _kind(fd) != syscalls.CLONE_NEWNET:
+        os.close(fd)
+        raise KernelError(f"cannot open the namespace of {name!r} at {path}: it is no network namespace")
+    return Namespace(name, fd)
+
+
+def _kind(fd: int) -> int:
+    """What kind of namespace a descriptor holds (ioctl_ns(2): the CLONE_ flag that makes one), 0 for none."""
+    try:
+        return ioctl(fd, NS_GET_NSTYPE)
+    except OSError:
+        return 0
