@@ -61,7 +61,9 @@ def seconds(value: float) -> str:
     """A time as people read it."""
     if value < 0.001:
         return f"{value * 1e6:.0f} us"
-    return f"{value * 1000:.0f} ms" if value < 1 else f"{value:.2f} s"
+    if value < 1:
+        return f"{value * 1000:.0f} ms"
+    return f"{value:.2f} s" if value < 300 else f"{value / 60:.0f} min"
 
 
 def spread(values: Sequence[float]) -> str:

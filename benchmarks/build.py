@@ -89,7 +89,7 @@ def main() -> None:
     )
     ratio = median(found[OWN]) / median(found[BATCH])
     report = _measure.Report("build")
-    report.say(f"{chosen.endpoints} endpoints on one bridge; {chosen.rounds} rounds", "")
+    report.say(f"{chosen.endpoints} endpoints on one bridge; rounds: {chosen.rounds}", "")
     report.ratios(found, OWN)
     report.say("", _measure.floor("netverify against ip -batch:", ratio, FLOOR, "x"))
     report.publish(record=chosen.record)

@@ -52,7 +52,7 @@ def main() -> None:
         return
     chosen = _measure.arguments(__doc__.partition("\n")[0], rounds=3)
     report = _measure.Report("growth").say(
-        f"every ordered pair over UDP; medians of {chosen.rounds} rounds, errors summed up over them"
+        f"every ordered pair over UDP; medians and sums of errors; rounds: {chosen.rounds}"
     )
     errors = 0
     for shape, (title, _make) in SHAPES.items():

@@ -179,7 +179,7 @@ def report(found: dict[str, list[float]], pairs: Pairs, endpoints: int, rounds: 
     text = _measure.Report("matrix").say(
         f"{len(pairs):,} ordered pairs of {endpoints} endpoints over {BRIDGES} bridges,",
         f"{len(pairs.blocked):,} of them blocked by Docker's classic rules;",
-        f"iptables-{default_backend().value}, {rounds} rounds",
+        f"iptables-{default_backend().value}, rounds: {rounds}",
         "",
     )
     rows = []

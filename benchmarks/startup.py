@@ -40,7 +40,7 @@ def main() -> None:
     found = _measure.interleave(
         {name: partial(run, command) for name, command in COMMANDS.items()}, chosen.rounds
     )
-    report = _measure.Report("startup").say(f"from start to end of the process; {chosen.rounds} rounds", "")
+    report = _measure.Report("startup").say(f"from start to end of the process; rounds: {chosen.rounds}", "")
     report.ratios(found, OWN)
     report.say("", _measure.floor(f"{OWN}:", median(found[OWN]), FLOOR, "s"))
     report.publish(record=chosen.record)

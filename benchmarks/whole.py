@@ -41,7 +41,7 @@ def main() -> None:
     chosen = _measure.arguments(__doc__.partition("\n")[0], rounds=3)
     suites = Suites()
     found = _measure.interleave({name: partial(suites.run, name) for name in RUNS}, chosen.rounds)
-    report = _measure.Report("whole").say(f"all of the suites; {chosen.rounds} rounds", "")
+    report = _measure.Report("whole").say(f"all of the suites; rounds: {chosen.rounds}", "")
     report.ratios(found, "pytest suites/")
     report.say("", *(f"{name}: {'; '.join(sorted(said))}" for name, said in suites.said.items()))
     report.say(

@@ -20,7 +20,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from fcntl import ioctl
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar, runtime_checkable
 
 from netverify.errors import KernelError
 from netverify.kernel import syscalls
@@ -50,6 +50,14 @@ class Namespace:
     def close(self) -> None:
         """Let go of it; the kernel frees it unless a process or socket is still inside."""
         os.close(self.fd)
+
+
+@runtime_checkable
+class Closable(Protocol):
+    """Something that a namespace was furnished with, and that would keep it alive (a socket)."""
+
+    def close(self) -> None:
+        """Let go of it."""
 
 
 class Visitor:
@@ -97,7 +105,8 @@ class Visitor:
     def create(self, names: Iterable[str], furnish: Callable[[], T]) -> list[tuple[Namespace, T]]:
         """Make one namespace for each name, and run `furnish` inside each as soon as it exists.
 
-        Either all are made or none is kept. Raises KernelError when the kernel refuses one.
+        Either all are made or none is kept: what `furnish` returned is closed if it can be. Raises
+        KernelError when the kernel refuses one.
         """
         return self.call(lambda: _create(list(names), furnish))
 
@@ -124,7 +133,10 @@ def _create(names: list[str], furnish: Callable[[], T]) -> list[tuple[Namespace,
                 ) from error
             namespace = Namespace(name, fd)
             undo.callback(namespace.close)
-            made.append((namespace, furnish()))
+            furniture = furnish()
+            if isinstance(furniture, Closable):
+                undo.callback(furniture.close)
+            made.append((namespace, furniture))
         undo.pop_all()
     return made
 

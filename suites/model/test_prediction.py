@@ -92,15 +92,16 @@ def test_published_ports(lab: Lab, documented: Documented, version: str, policy:
 
 @pytest.mark.parametrize("probe", [icmp(), udp(7000)], ids=str)
 @pytest.mark.parametrize("source", ["c17a", "neighbour", "host", "internet"])
-@pytest.mark.parametrize("target", ["c17b", "c18a", "internet", "host"])
-def test_which_rules_count(lab: Lab, documented: Documented, source: str, target: str, probe: Probe) -> None:
+def test_which_rules_count(lab: Lab, documented: Documented, source: str, probe: Probe) -> None:
     """The rules whose counters move are those of the traces, request and reply: no more and no less."""
     topology = documented("docker-three-bridges")
     lab.up(topology)
-    seen = lab.explain(probe, source, target)
-    foretold = cell(lab.topology, predicted_world(topology, {}, {}), probe, source, target)
-    assert (seen.outcome, seen.replied) == (foretold.outcome, foretold.replied)
-    assert _places(seen.rules) == _places(foretold.rules)
+    world = predicted_world(topology, {}, {})
+    for target in ("c17b", "c18a", "internet", "host"):
+        seen = lab.explain(probe, source, target)
+        foretold = cell(lab.topology, world, probe, source, target)
+        assert (seen.outcome, seen.replied) == (foretold.outcome, foretold.replied), target
+        assert _places(seen.rules) == _places(foretold.rules), target
 
 
 def _places(rules: tuple[str, ...]) -> set[str]:

@@ -123,6 +123,23 @@ def test_nothing_is_kept_when_furnishing_fails_half_way(visitor: Visitor) -> Non
     assert open_files() == before
 
 
+def test_furniture_is_closed_too_when_furnishing_fails(visitor: Visitor) -> None:
+    """A socket keeps its namespace alive."""
+    before = open_files()
+    channels = []
+
+    def furnish() -> Channel:
+        if len(channels) == 2:
+            raise RuntimeError("no furniture left")
+        channels.append(Channel())
+        return channels[-1]
+
+    with pytest.raises(RuntimeError, match="no furniture left"):
+        visitor.create(["one", "two", "three"], furnish)
+    assert len(channels) == 2
+    assert open_files() == before
+
+
 def test_nothing_is_kept_when_the_kernel_refuses(visitor: Visitor, monkeypatch: pytest.MonkeyPatch) -> None:
     before, genuine, left = open_files(), syscalls.unshare, iter([True, True, False])
 
