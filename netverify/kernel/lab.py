@@ -73,7 +73,8 @@ class Lab:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stack.close()
+        # With the error that ended the `with` block, if any: what fails here must not make it disappear.
+        self._stack.__exit__(kind, error, trace)
 
     def up(self, topology: Topology) -> Self:
         """Build `topology`. A lab holds one topology; a second call is an error of the caller."""

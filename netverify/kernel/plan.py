@@ -41,11 +41,16 @@ class Plan:
 
     def new_device(self, node: str, device: str) -> int:
         """Number a device that is about to be made in `node`."""
+        known = self._without(node, device)
+        known[device] = max(known.values()) + 1
+        return known[device]
+
+    def _without(self, node: str, device: str) -> dict[str, int]:
+        """The devices of `node`, if none of them is called `device`."""
         known = self.devices.setdefault(node, {"lo": LOOPBACK})
         if device in known:
             raise InputError(f"{node}: there would be two devices named {device!r}")
-        known[device] = max(known.values()) + 1
-        return known[device]
+        return known
 
     def device(self, node: str, device: str) -> int:
         """The number of a device that is there already."""
@@ -80,6 +85,7 @@ class Plan:
 
         The near end is up, the far one down until its namespace's settings bring it up.
         """
+        self._without(*far)  # before the near end is numbered: both are new, or nothing is planned
         near_index, far_index = self.new_device(*near), self.new_device(*far)
         self.links[near[0]].append(
             netlink.add_veth(

@@ -47,10 +47,10 @@ class Asked:
 
 
 def parties(lab: Lab) -> tuple[str, ...]:
-    """Every container, then every host, in the topology's order."""
+    """Every container, then every host, in the topology's order, but for those that were let go of."""
     topology = lab.topology
-    names = [container.name for container in topology.containers]
-    return (*names, *(host.name for host in topology.hosts))
+    nodes = (*topology.containers, *topology.hosts)
+    return tuple(node.name for node in nodes if topology.namespace_of(node.name) in lab.channels)
 
 
 def ask(

@@ -62,8 +62,16 @@ WITHOUT_BRIDGE_NETFILTER: Mapping[str, str] = {
 
 
 def read(key: str) -> str:
-    """A sysctl of the calling thread's namespace; `key` in either spelling, below net."""
-    return _path(key).read_text().strip()
+    """A sysctl of the calling thread's namespace; `key` in either spelling, below net.
+
+    Raises InputError where the kernel has no such sysctl, or lets nobody read it.
+    """
+    try:
+        return _path(key).read_text().strip()
+    except FileNotFoundError as error:
+        raise InputError(f"sysctl {key}: this kernel, or this namespace, has none of that name") from error
+    except OSError as error:
+        raise InputError(f"sysctl {key}: the kernel does not let it be read: {error.strerror}") from error
 
 
 def write(key: str, value: str) -> None:
