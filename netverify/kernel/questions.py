@@ -49,8 +49,9 @@ class Asked:
 def parties(lab: Lab) -> tuple[str, ...]:
     """Every container, then every host, in the topology's order, but for those that were let go of."""
     topology = lab.topology
-    nodes = (*topology.containers, *topology.hosts)
-    return tuple(node.name for node in nodes if topology.namespace_of(node.name) in lab.channels)
+    names = [container.name for container in topology.containers]
+    names += [host.name for host in topology.hosts]
+    return tuple(name for name in names if topology.namespace_of(name) in lab.channels)
 
 
 def ask(
