@@ -102,7 +102,7 @@ class Lab:
 
     def _adopt(self, namespace: Namespace, channel: Channel) -> None:
         held = ExitStack()
-        self._stack.callback(held.close)
+        self._stack.push(held)
         held.callback(namespace.close)
         held.callback(channel.close)
         self._held[namespace.name] = held
