@@ -7,6 +7,7 @@ Everything is imported where it is used: `netverify --help` answers without load
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -19,11 +20,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = _parser().parse_args(arguments)
     try:
         code: int = parsed.run(parsed)
+        sys.stdout.flush()  # here, where a reader that is gone can be noticed, and not as Python ends
     except NetverifyError as error:
         print(f"netverify: {error}", file=sys.stderr)
         return 2 if isinstance(error, InputError) else 3
     except BrokenPipeError:  # the reader (head, less) has seen enough
-        sys.stderr.close()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python still has to write
         return 0
     return code
 

@@ -7,11 +7,14 @@ import os
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
+from tests import without_namespaces
+
+PYTEST = (sys.executable, "-m", "pytest")
 SANDBOXED = "[pytest]\nnetverify_sandbox = true\ntruncation_limit_lines = 0\ntruncation_limit_chars = 0\n"
 TOPOLOGY = """
 from netverify.reachability.matrix import matrix
@@ -46,6 +49,7 @@ def test_open(lab):
     lab.up(TOPOLOGY)
     lab.firewall("host").run("-A FORWARD -i br-a -o br-b -j ACCEPT")
     assert lab.ask(tcp(80), "a1", "b1").replied
+    assert lab.reachability(icmp(), ["a1", "b1"]).cell("a1", "b1").replied
 """
 )
 
@@ -55,6 +59,7 @@ class Project:
     """A folder with an ini file and one test module."""
 
     path: Path
+    command: tuple[str, ...] = PYTEST
 
     def run(self, source: str, *arguments: str, ini: str = SANDBOXED, ci: bool = False) -> tuple[int, str]:
         (self.path / "pytest.ini").write_text(ini)
@@ -63,7 +68,7 @@ class Project:
         if ci:
             environment["CI"] = "true"
         done = subprocess.run(
-            [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments],
+            [*self.command, "-p", "no:cacheprovider", *arguments],
             cwd=self.path,
             env=environment,
             capture_output=True,
@@ -194,6 +199,8 @@ def test_allure_gets_the_story_of_a_test_that_passed(project: Project) -> None:
     assert b"br-a  10.0.0.1/24" in found["topology"]
     rules = next(text for name, text in found.items() if name.startswith("rules and counters: host"))
     assert b"-A FORWARD -i br-a -o br-b -j ACCEPT" in rules
+    assert b"[0:0] -A FORWARD" not in rules, "its counters moved"
+    assert b"a1" in found["matrix icmp"]
     assert not [name for name in found if name.endswith(".pcap")]
 
 
@@ -212,3 +219,66 @@ def test_the_backend_is_chosen(project: Project, backend: str) -> None:
     code, said = project.run(source, f"--backend={backend}")
     assert code == 0, said
     assert f"iptables-{backend}" in said
+
+
+# --- where there is no sandbox to be had -------------------------------------------------------------------
+
+REASON = f"{without_namespaces.LIMIT} is 0. Run as root, or let root run"
+ONE_OF_EACH = (
+    PASSING
+    + """
+import pytest
+@pytest.mark.needs("veth")
+def test_that_needs_something():
+    raise AssertionError
+def test_that_needs_nothing():
+    pass
+"""
+)
+
+
+@pytest.fixture
+def forbidden(project: Project) -> Project:
+    """A project of somebody who may not make namespaces."""
+    return replace(project, command=tuple(without_namespaces.command(*PYTEST)))
+
+
+@pytest.mark.parametrize("arguments", [(), ("-n", "1")], ids=["alone", "with a worker"])
+def test_at_home_what_needs_a_sandbox_is_skipped(forbidden: Project, arguments: tuple[str, ...]) -> None:
+    code, said = forbidden.run(ONE_OF_EACH, "-rs", *arguments)
+    assert code == 0, said
+    assert "1 passed, 2 skipped" in said
+    assert f"no sandbox: cannot make network namespaces here (No space left on device): {REASON}" in said
+    assert said.count(REASON) >= 2, "each skip gives its reason"
+
+
+@pytest.mark.parametrize(("arguments", "ci"), [(("--require-kernel",), False), ((), True)])
+def test_where_it_was_promised_nothing_runs(forbidden: Project, arguments: tuple[str, ...], ci: bool) -> None:
+    code, said = forbidden.run(ONE_OF_EACH, *arguments, ci=ci)
+    assert code == pytest.ExitCode.USAGE_ERROR
+    assert "ERROR: netverify: cannot make network namespaces here" in said
+    assert REASON in said
+    assert "passed" not in said
+
+
+# --- workers and their controller --------------------------------------------------------------------------
+
+DEATH_SIGNAL = """
+import ctypes
+def test_it():
+    number = ctypes.c_int(-1)
+    assert ctypes.CDLL(None).prctl(2, ctypes.byref(number)) == 0  # PR_GET_PDEATHSIG, prctl(2)
+    assert number.value == {expected}
+"""
+
+
+@pytest.mark.parametrize(("ini", "expected"), [(SANDBOXED, 9), ("[pytest]\n", 0)], ids=["with", "without"])
+def test_a_worker_in_a_sandbox_dies_with_its_controller(project: Project, ini: str, expected: int) -> None:
+    """tests/outside kills one; who merely has netverify installed is left alone."""
+    code, said = project.run(DEATH_SIGNAL.format(expected=expected), "-n", "1", ini=ini)
+    assert code == 0, said
+
+
+def test_a_process_without_workers_is_bound_to_nobody(project: Project) -> None:
+    code, said = project.run(DEATH_SIGNAL.format(expected=0))
+    assert code == 0, said
