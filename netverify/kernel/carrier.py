@@ -34,6 +34,7 @@ def settle(visitor: Visitor, channels: Channels, devices: Mapping[str, Sequence[
     Raises KernelError for a device that is still so after `PATIENCE` seconds.
     """
     before: object = None
+    deadline = time.monotonic() + PATIENCE
     while True:
         flags = {
             name: channels[name][1].link_flags(indexes)
@@ -42,9 +43,11 @@ def settle(visitor: Visitor, channels: Channels, devices: Mapping[str, Sequence[
         }
         pending = [name for name, values in flags.items() if any(map(_pending, values))]
         if pending:
-            _wait(visitor, channels, {name: devices[name] for name in pending})
+            _wait(visitor, channels, {name: devices[name] for name in pending}, deadline)
         elif flags == before:
             return  # a whole round in which nothing changed: no bridge is about to follow its ports
+        elif time.monotonic() > deadline:
+            raise KernelError(f"devices still come and go after {PATIENCE:.0f} s, in: {', '.join(flags)}")
         before = flags
 
 
@@ -62,14 +65,17 @@ def devices_here() -> dict[str, int]:
 def settle_here(channel: Channel, indexes: Sequence[int]) -> None:
     """The same for the namespace that the calling thread is in."""
     with _monitor() as monitor:
-        _until(lambda: not any(map(_pending, channel.link_flags(indexes))), [monitor], "here")
+        deadline = time.monotonic() + PATIENCE
+        _until(lambda: not any(map(_pending, channel.link_flags(indexes))), [monitor], "here", deadline)
 
 
 def _pending(flags: int) -> bool:
     return bool(flags & IFF_LOWER_UP and not flags & IFF_RUNNING)
 
 
-def _wait(visitor: Visitor, channels: Channels, devices: Mapping[str, Sequence[int]]) -> None:
+def _wait(
+    visitor: Visitor, channels: Channels, devices: Mapping[str, Sequence[int]], deadline: float
+) -> None:
     with ExitStack() as stack:
         monitors = [stack.enter_context(visitor.visit(channels[name][0], _monitor)) for name in devices]
 
@@ -80,11 +86,12 @@ def _wait(visitor: Visitor, channels: Channels, devices: Mapping[str, Sequence[i
                 for flags in channels[name][1].link_flags(indexes)
             )
 
-        _until(settled, monitors, ", ".join(devices))
+        _until(settled, monitors, ", ".join(devices), deadline)
 
 
-def _until(settled: Callable[[], bool], monitors: Sequence[socket.socket], where: str) -> None:
-    deadline = time.monotonic() + PATIENCE
+def _until(
+    settled: Callable[[], bool], monitors: Sequence[socket.socket], where: str, deadline: float
+) -> None:
     with select.epoll() as poll:
         by_fd = {monitor.fileno(): monitor for monitor in monitors}
         for fd in by_fd:

@@ -36,9 +36,9 @@ class Sandbox:
 
 
 _current: Sandbox | None = None
-_PARENT = (
-    "NETVERIFY_SANDBOXED"  # tells a child (a pytest-xdist worker, whose threads are its own) where it is
-)
+# Tells a child (a pytest-xdist worker, whose threads are its own) which network namespace is a sandbox. Its
+# number is compared, so that the variable says nothing in a shell of the machine's own that inherited it.
+_PARENT = "NETVERIFY_SANDBOXED"
 
 
 def current() -> Sandbox | None:
@@ -74,7 +74,7 @@ def enter() -> Sandbox:
     if _current is not None:
         return _current
     uid, gid = os.geteuid(), os.getegid()
-    outermost = not _in_user_namespace() and _PARENT not in os.environ
+    outermost = not _in_user_namespace() and os.environ.get(_PARENT) != _network_namespace()
     if outermost and len(list(Path("/proc/self/task").iterdir())) > 1:
         raise SandboxError(
             "this process already runs several threads, and only one would move: the others would stay "
@@ -85,7 +85,7 @@ def enter() -> Sandbox:
     syscalls.mount("none", "/", "", syscalls.MS_REC | syscalls.MS_PRIVATE)
     syscalls.mount("netverify", "/run", "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NODEV, "mode=755")
     _set_loopback_up()
-    os.environ[_PARENT] = "1"
+    os.environ[_PARENT] = _network_namespace()
     # Debian keeps iptables, nft and ip where an ordinary user's PATH does not look.
     known = os.environ.get("PATH", os.defpath).split(os.pathsep)
     os.environ["PATH"] = os.pathsep.join(dict.fromkeys([*known, "/usr/sbin", "/sbin"]))
@@ -166,6 +166,11 @@ def _why_not(error: OSError) -> str:
 def _in_user_namespace() -> bool:
     """Whether this process's uid 0 is somebody else outside: the identity map covers all ids only at home."""
     return Path("/proc/self/uid_map").read_text().split() != ["0", "0", "4294967295"]
+
+
+def _network_namespace() -> str:
+    """The number of the network namespace that the calling thread is in (namespaces(7))."""
+    return str(Path("/proc/thread-self/ns/net").stat().st_ino)
 
 
 def _set_loopback_up() -> None:

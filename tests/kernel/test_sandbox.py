@@ -271,6 +271,13 @@ def test_second_thread_of_root_is_refused(machine: Machine) -> None:
     assert refusal["moved"] is refusal["current"] is not IS_REAL_ROOT
 
 
+def test_a_variable_from_another_sandbox_is_not_believed(machine: Machine) -> None:
+    """It came along into a shell of the machine's own, where a second thread matters."""
+    inherited = ["env", f"{sandbox._PARENT}=1", *as_root("start_thread", "fail")]
+    refusal = machine.facts(inherited)
+    assert ("already runs several threads" in refusal["message"]) is IS_REAL_ROOT
+
+
 def test_second_thread_of_ordinary_user_is_refused(machine: Machine) -> None:
     refusal = machine.facts(as_ordinary_user("start_thread", "fail"))
     assert refusal["uid"] != 0
