@@ -89,6 +89,8 @@ class Routing:
             others = [a for link in self.view.links if link.up for a in link.addresses if a.version == 6]
             candidates = [a for a in own or others if not a.ip.is_loopback and not a.ip.is_link_local]
             return max(candidates, key=lambda a: _common(int(a.ip), int(towards))).ip if candidates else None
+        # An address of scope host, such as 127.0.0.1, is nobody's to send from but to itself.
+        own = [interface for interface in own if not interface.ip.is_loopback]
         for interface in own:
             if towards in interface.network:
                 return interface.ip

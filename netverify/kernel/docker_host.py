@@ -7,17 +7,12 @@ from typing import TYPE_CHECKING
 from netverify import docker
 from netverify.docker.from_topology import docker_host
 from netverify.kernel import netlink, sysctls
-from netverify.kernel.engine import Relay
+from netverify.kernel.engines.engine import Relay
+from netverify.model.topologies import BRIDGE_NETFILTER
 from netverify.topology.model import NetworkDriver
 
 if TYPE_CHECKING:
     from netverify.kernel.lab import Lab
-
-# With the module loaded, a new namespace shows bridged packets to iptables (br_netfilter's own defaults).
-BRIDGE_NETFILTER = {
-    "net.bridge.bridge-nf-call-iptables": "1",
-    "net.bridge.bridge-nf-call-ip6tables": "1",
-}
 
 
 def start_docker(lab: Lab, host: str) -> None:

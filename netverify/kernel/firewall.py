@@ -21,7 +21,8 @@ from itertools import pairwise
 from netverify.errors import KernelError, MissingCapability
 from netverify.kernel.namespace import Namespace, Visitor
 from netverify.kernel.tally import Tally
-from netverify.ruleset import Rule, RulePlace, Ruleset
+from netverify.model.naming import describe
+from netverify.ruleset import RulePlace, Ruleset
 
 DROPPING = frozenset({"DROP", "REJECT"})
 BUILTIN_TABLES = ("filter", "nat", "mangle", "raw", "security")
@@ -150,13 +151,6 @@ class RuleBook:
                         place = RulePlace(table.name, chain.name, 0)
                         dropped[describe(name, place, None)] += chain.counters.packets
         return Tally(dropped, answered)
-
-
-def describe(host: str, place: RulePlace, rule: Rule | None) -> str:
-    """A rule as people find it again: host, table, chain, number, text."""
-    if rule is None:
-        return f"{host}: {place.table} {place.chain} policy"
-    return f"{host}: {place.table} {place.chain} rule {place.number}: {rule.render()}"
 
 
 def moved_rules(host: str, before: Ruleset, after: Ruleset) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from netverify.kernel.build import build
 from netverify.kernel.capture import Capture
 from netverify.kernel.channel import Channel
 from netverify.kernel.drivers import KernelDriver, drivers
-from netverify.kernel.engine import Relay
+from netverify.kernel.engines.engine import Relay
 from netverify.kernel.firewall import Backend, Firewall, default_backend
 from netverify.kernel.flow_key import FlowKey, Nonce
 from netverify.kernel.namespace import Namespace, Visitor, open_namespace

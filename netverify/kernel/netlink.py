@@ -16,6 +16,7 @@ from typing import Any
 
 from pyroute2.netlink import nlmsg
 from pyroute2.netlink.diag import SOCK_DIAG_BY_FAMILY, inet_diag_req
+from pyroute2.netlink.rtnl.fibmsg import fibmsg
 from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.ndmsg import ndmsg
@@ -239,14 +240,27 @@ def add_route(
     source: Address | None = None,
     kind: str = "unicast",
     onlink: bool = False,
+    table: int = RT_TABLE_MAIN,
 ) -> Request:
-    """Add a route to the main table, as `ip route add` would."""
-    return _route(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, destination, via, device, source, kind, onlink)
+    """Add a route, as `ip route add` would; `table` is one of the first 255."""
+    flags = NLM_F_CREATE | NLM_F_EXCL
+    return _route(RTM_NEWROUTE, flags, destination, via, device, source, kind, onlink, table)
+
+
+def add_mark_rule(version: int, priority: int, table: int, mark: int, mask: int) -> Request:
+    """Have packets whose mark, cut down by `mask`, is `mark` routed by a table (ip-rule(8), fwmark)."""
+    message = fibmsg()
+    message["family"] = socket.AF_INET if version == 4 else socket.AF_INET6
+    message["table"] = table
+    message["action"] = 1  # FR_ACT_TO_TBL
+    message["attrs"] = [("FRA_PRIORITY", priority), ("FRA_FWMARK", mark), ("FRA_FWMASK", mask)]
+    what = f"route packets with mark {mark:#x}/{mask:#x} by table {table}"
+    return _request(message, RTM_NEWRULE, NLM_F_CREATE | NLM_F_EXCL, what)
 
 
 def delete_route(destination: IPv4Network | IPv6Network, *, via: Address | None = None) -> Request:
     """Delete a route from the main table."""
-    return _route(RTM_DELROUTE, 0, destination, via, None, None, "unicast", False)
+    return _route(RTM_DELROUTE, 0, destination, via, None, None, "unicast", False, RT_TABLE_MAIN)
 
 
 @lru_cache(_REPEATED)
@@ -259,11 +273,12 @@ def _route(
     source: Address | None,
     kind: str,
     onlink: bool,
+    table: int,
 ) -> Request:
     message = rtmsg()
     message["family"] = socket.AF_INET if destination.version == 4 else socket.AF_INET6
     message["dst_len"] = destination.prefixlen
-    message["table"] = 254  # RT_TABLE_MAIN
+    message["table"] = table
     message["proto"] = 4  # RTPROT_STATIC
     # Without a gateway a route reaches only neighbours (scope link); ip-route(8) does the same.
     message["scope"] = 253 if kind == "unicast" and via is None and destination.version == 4 else 0

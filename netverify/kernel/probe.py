@@ -35,11 +35,11 @@ from dataclasses import dataclass, replace
 from netverify.kernel import neighbours, netlink
 from netverify.kernel.barrier import Barrier
 from netverify.kernel.channel import Channel
-from netverify.kernel.engine import Engine, Listener, Pair, Record, Relay, Source, Target
-from netverify.kernel.engine_arp import ArpEngine
-from netverify.kernel.engine_icmp import IcmpEngine
-from netverify.kernel.engine_tcp import TcpEngine
-from netverify.kernel.engine_udp import UdpEngine
+from netverify.kernel.engines.arp import ArpEngine
+from netverify.kernel.engines.engine import Engine, Listener, Pair, Record, Relay, Source, Target
+from netverify.kernel.engines.icmp import IcmpEngine
+from netverify.kernel.engines.tcp import TcpEngine
+from netverify.kernel.engines.udp import UdpEngine
 from netverify.kernel.firewall import Firewall, RuleBook
 from netverify.kernel.namespace import Namespace, Visitor
 from netverify.kernel.sockets import missing_listeners

@@ -15,20 +15,19 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from netverify.errors import InputError, NetverifyError
 from netverify.kernel.build import introduce
-from netverify.kernel.engine import Listener, Pair, Relay, Source, Target
+from netverify.kernel.engines.engine import Listener, Pair, Relay, Source, Target
 from netverify.kernel.firewall import moved_rules
 from netverify.kernel.flow_key import Nonce
+from netverify.model.naming import split_target
 from netverify.reachability import comparison
 from netverify.reachability.matrix import ReachabilityMatrix
 from netverify.reachability.observed import ObservedMatrix
 from netverify.reachability.probe import Cell, Probe
 from netverify.ruleset import Ruleset
-from netverify.topology.model import Address
 
 if TYPE_CHECKING:
     from netverify.kernel.lab import Lab
@@ -65,9 +64,19 @@ def ask(
 
     `listeners` names the parties that offer the service on the probe's port; by default everybody does.
     """
+    return ask_pairs(lab, probe, [(source, aim) for source in sources for aim in targets], listeners)
+
+
+def ask_pairs(
+    lab: Lab,
+    probe: Probe,
+    wanted: Sequence[tuple[str, str]],
+    listeners: Sequence[str] | None = None,
+) -> list[Cell]:
+    """One cell for each of these (source, target), in their order, all asked at once."""
     everybody = listeners if listeners is not None else parties(lab)
-    aims = [target(lab, text, probe) for text in targets]
-    pairs = [Pair(Source(name, lab.namespace(name)), aim) for name in sources for aim in aims]
+    aims = {text: target(lab, text, probe) for _source, text in wanted}
+    pairs = [Pair(Source(name, lab.namespace(name)), aims[text]) for name, text in wanted]
     introduce(lab, len(pairs))
     relays = _relays(lab, probe)
     nonce = os.urandom(8)
@@ -148,36 +157,8 @@ def target(lab: Lab, text: str, probe: Probe) -> Target:
     return Target(text, address, port, lab.namespace(name).name if listening else None)
 
 
-def split_target(text: str) -> tuple[str, Address | None, int | None]:
-    """NAME, ADDRESS and PORT of a target."""
-    name, at, rest = text.partition("@")
-    if not at:
-        name, colon, port = text.partition(":")
-        return name, None, _port(port, text) if colon else None
-    if rest.startswith("["):
-        inner, _, tail = rest[1:].partition("]")
-        return name, _address(inner, text), _port(tail[1:], text) if tail else None
-    if rest.count(":") > 1:
-        return name, _address(rest, text), None
-    host, colon, port = rest.partition(":")
-    return name, _address(host, text), _port(port, text) if colon else None
-
-
 def _first(*choices: Sequence[str] | None) -> Sequence[str]:
     return next(choice for choice in choices if choice is not None)
-
-
-def _address(text: str, whole: str) -> Address:
-    try:
-        return ip_address(text)
-    except ValueError as error:
-        raise InputError(f"target {whole!r}: {text!r} is not an IP address") from error
-
-
-def _port(text: str, whole: str) -> int:
-    if not text.isdecimal() or not 0 < int(text) < 65536:
-        raise InputError(f"target {whole!r}: {text!r} is not a port from 1 to 65535")
-    return int(text)
 
 
 def _addressed(lab: Lab, probe: Probe) -> tuple[str, ...]:

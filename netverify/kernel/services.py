@@ -14,7 +14,7 @@ from contextlib import AsyncExitStack, suppress
 from functools import partial
 from typing import cast
 
-from netverify.kernel.engine import Relay, endpoint
+from netverify.kernel.engines.engine import Relay, endpoint
 from netverify.kernel.lab import Lab
 
 CHUNK = 65536  # bytes

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from netverify.kernel.channel import NETLINK_SOCK_DIAG, Channel, NetlinkError
-from netverify.kernel.engine import Listener
+from netverify.kernel.engines.engine import Listener
 from netverify.kernel.namespace import Visitor
 from netverify.kernel.netlink import TCP_LISTEN, list_listeners
 from netverify.reachability.probe import Probe

@@ -13,7 +13,7 @@ import pytest
 from netverify.errors import MissingCapability
 from netverify.kernel import capabilities
 from netverify.kernel.lab import Lab
-from netverify.kernel.prediction import cell, exchange, predict, predicted_world
+from netverify.model.prediction import cell, exchange, predict, predicted_world
 from netverify.reachability.probe import Outcome, Probe, icmp, tcp, udp
 from netverify.topology.load import load
 from netverify.topology.model import DockerDaemon, Route, Topology

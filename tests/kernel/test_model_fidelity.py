@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from netverify.kernel.lab import Lab
-from netverify.kernel.prediction import cell, predicted_world
+from netverify.model.prediction import cell, predicted_world
 from netverify.reachability.probe import Outcome, Probe, icmp, tcp, udp
 from netverify.ruleset import Ruleset
 from netverify.topology.load import load

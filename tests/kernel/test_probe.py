@@ -8,9 +8,9 @@ from contextlib import suppress
 import pytest
 
 from netverify.kernel import build, engine, neighbours
-from netverify.kernel.engine_icmp import IcmpEngine
-from netverify.kernel.engine_tcp import TcpEngine
-from netverify.kernel.engine_udp import UdpEngine
+from netverify.kernel.engines.icmp import IcmpEngine
+from netverify.kernel.engines.tcp import TcpEngine
+from netverify.kernel.engines.udp import UdpEngine
 from netverify.kernel.lab import Lab
 from netverify.kernel.probe import Book
 from netverify.kernel.tally import Tally

@@ -11,9 +11,8 @@ from dataclasses import replace
 from netverify.dataplane.trace import Trace
 from netverify.dataplane.world import Exchange, World
 from netverify.errors import InputError
-from netverify.kernel.firewall import describe
-from netverify.kernel.questions import split_target
-from netverify.kernel.view import with_rules, world_of
+from netverify.model.naming import describe, split_target
+from netverify.model.topologies import with_rules, world_of
 from netverify.reachability.observed import ObservedMatrix
 from netverify.reachability.probe import Cell, Outcome, Probe
 from netverify.ruleset import Rule, RulePlace, Ruleset

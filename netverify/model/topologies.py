@@ -14,10 +14,15 @@ from netverify.dataplane.view import LOOPBACK, HostView, Link, Route, Service
 from netverify.dataplane.world import Plug, Wire, World
 from netverify.docker.from_topology import docker_host
 from netverify.errors import InputError
-from netverify.kernel.docker_host import BRIDGE_NETFILTER
 from netverify.ruleset import Ruleset
 from netverify.topology.model import Address, Host, Network, NetworkDriver, Topology
 from netverify.topology.model import Route as TopologyRoute
+
+BRIDGE_NETFILTER = {
+    "net.bridge.bridge-nf-call-iptables": "1",
+    "net.bridge.bridge-nf-call-ip6tables": "1",
+}
+"""What a new namespace begins with where the module is loaded (br_netfilter's own defaults)."""
 
 _PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}
 _STACKED = (NetworkDriver.MACVLAN, NetworkDriver.IPVLAN)

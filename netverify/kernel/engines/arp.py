@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from fcntl import ioctl
 
-from netverify.kernel.engine import Engine, Pair, enlarge
+from netverify.kernel.engines.engine import Engine, Pair, enlarge
 from netverify.kernel.namespace import Namespace
 from netverify.reachability.probe import Outcome
 

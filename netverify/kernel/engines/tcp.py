@@ -23,7 +23,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from netverify.kernel import files
-from netverify.kernel.engine import (
+from netverify.kernel.engines.engine import (
     EE_ORIGIN_LOCAL,
     IP_RECVERR,
     IPV6_RECVERR,

@@ -12,7 +12,7 @@ import socket
 import struct
 from collections.abc import Sequence
 
-from netverify.kernel.engine import PAYLOAD, Engine, classify, enlarge, fresh_port
+from netverify.kernel.engines.engine import PAYLOAD, Engine, classify, enlarge, fresh_port
 from netverify.kernel.namespace import Namespace
 
 ECHO = {4: (8, 0), 6: (128, 129)}  # request, reply

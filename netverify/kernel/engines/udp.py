@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from netverify.kernel.engine import (
+from netverify.kernel.engines.engine import (
     EE_ORIGIN_LOCAL,
     IP_PKTINFO,
     IP_RECVERR,
