@@ -47,11 +47,14 @@ class _Composer(yaml.SafeLoader):
 
 
 class Document:
-    """One YAML text; knows where each of its values stands."""
+    """One YAML text; knows where each of its values stands. `expected` is said where there is none."""
 
-    def __init__(self, text: str, file: str) -> None:
+    def __init__(
+        self, text: str, file: str, expected: str = "a topology: name, hosts, networks, ..."
+    ) -> None:
         self.file = file
         self.text = text
+        self._expected = expected
         self._marks: dict[tuple[Step, ...], tuple[int, int]] = {}
         self._values = 0
 
@@ -81,7 +84,7 @@ class Document:
             at = (composer.line + 1, composer.column + 1) if composer else (1, 1)
             self.fail_at(at, (), f"it is no YAML: {error}", "")
         if node is None:
-            raise TopologyFileError(Place(self.file), "it is empty", "a topology: name, hosts, networks, ...")
+            raise TopologyFileError(Place(self.file), "it is empty", self._expected)
         return Cursor(self, node, ())
 
     def fail(self, path: tuple[Step, ...], problem: str, expected: str) -> NoReturn:
@@ -135,6 +138,11 @@ class Cursor:
         document.register(path, node.start_mark if shown or key is None else key)
         if node.tag not in _PLAIN_TAGS:
             self.fail(f"the tag {quoted(node.tag)} means nothing here", "a plain value")
+
+    @property
+    def line(self) -> int:
+        """The line that it stands in, from 1."""
+        return _at(self.node.start_mark)[0]
 
     def fail(self, problem: str, expected: str) -> NoReturn:
         """Raise TopologyFileError for this value."""
