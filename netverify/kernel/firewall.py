@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import cache
 from itertools import pairwise
+from typing import Protocol
 
 from netverify.errors import KernelError, MissingCapability
 from netverify.kernel.namespace import Namespace, Visitor
@@ -99,6 +100,22 @@ class Firewall:
         """All tables as data, with counters."""
         return Ruleset.parse(self.save(version=version), family="ipv4" if version == 4 else "ipv6")
 
+    def drops(self, version: int) -> Tally:
+        """How many packets each rule and policy that drops has counted."""
+        rules, name = self.rules(version=version), self.namespace.name
+        dropped: Counter[str] = Counter()
+        answered: Counter[str] = Counter()
+        for place, rule in rules.rules():
+            if rule.target is not None and rule.target.name in DROPPING and rule.counters is not None:
+                book = answered if rule.target.name == "REJECT" else dropped
+                book[describe(name, place, rule)] += rule.counters.packets
+        for table in rules.tables:
+            for chain in table.chains:
+                if chain.policy == "DROP" and chain.counters is not None:
+                    place = RulePlace(table.name, chain.name, 0)
+                    dropped[describe(name, place, None)] += chain.counters.packets
+        return Tally(dropped, answered)
+
     def flush(self, *, version: int = 4) -> None:
         """Empty every table that is loaded: no rules, no own chains, policies ACCEPT."""
         tables = [table.name for table in self.rules(version=version).tables]
@@ -127,29 +144,29 @@ def _context(said: str, text: str) -> str:
     return ""
 
 
-class RuleBook:
-    """The counters of every rule and policy that drops, over a set of firewalls."""
+class Filter(Protocol):
+    """Whatever drops packets in a namespace and counts them."""
 
-    def __init__(self, firewalls: Sequence[Firewall], version: int) -> None:
-        self._firewalls, self._version = firewalls, version
+    def drops(self, version: int) -> Tally:
+        """How many packets of an IP version each place has dropped."""
+        ...
+
+
+class RuleBook:
+    """The counters of every rule and policy that drops, over a set of packet filters."""
+
+    def __init__(self, filters: Sequence[Filter], version: int) -> None:
+        self._filters, self._version = filters, version
 
     def read(self) -> Tally:
         """How many packets each dropping rule and policy has counted."""
         # Sums, for the same rule may stand in both backends of a namespace.
         dropped: Counter[str] = Counter()
         answered: Counter[str] = Counter()
-        for firewall in self._firewalls:
-            rules = firewall.rules(version=self._version)
-            name = firewall.namespace.name
-            for place, rule in rules.rules():
-                if rule.target is not None and rule.target.name in DROPPING and rule.counters is not None:
-                    book = answered if rule.target.name == "REJECT" else dropped
-                    book[describe(name, place, rule)] += rule.counters.packets
-            for table in rules.tables:
-                for chain in table.chains:
-                    if chain.policy == "DROP" and chain.counters is not None:
-                        place = RulePlace(table.name, chain.name, 0)
-                        dropped[describe(name, place, None)] += chain.counters.packets
+        for each in self._filters:
+            tally = each.drops(self._version)
+            dropped.update(tally.dropped)
+            answered.update(tally.answered)
         return Tally(dropped, answered)
 
 

@@ -28,6 +28,12 @@ def story(lab: Lab) -> list[tuple[str, str]]:
                 text = f"not read: {error}"
             if "-A " in text or "not read" in text:
                 told.append((title, text))
+    for nftables in lab.nft_firewalls:
+        title = f"rules and counters: {nftables.namespace.name}, nft"
+        try:
+            told.append((title, nftables.text()))
+        except KernelError as error:
+            told.append((title, f"not read: {error}"))
     return told
 
 

@@ -27,6 +27,7 @@ from netverify.kernel.flow_key import FlowKey, Nonce
 from netverify.kernel.namespace import Namespace, Visitor, open_namespace
 from netverify.kernel.natview import NatView, Point
 from netverify.kernel.netlink import Request
+from netverify.kernel.nft_firewall import NftFirewall
 from netverify.kernel.plan import Plan
 from netverify.kernel.probe import Prober
 from netverify.kernel.questions import Asked
@@ -48,6 +49,7 @@ class Lab:
         self._chosen_backend = backend
         self._stack = ExitStack()
         self._firewalls: dict[str, Firewall] = {}
+        self._nft_firewalls: dict[str, NftFirewall] = {}
         self._channels: dict[str, tuple[Namespace, Channel]] = {}
         self._held: dict[str, ExitStack] = {}  # one for each namespace, so that one can be let go of early
         self._adopted: set[str] = set()  # namespaces that the topology does not know
@@ -131,6 +133,7 @@ class Lab:
         """Let go of a namespace before the lab ends; the kernel frees it and everything in it."""
         del self._channels[name]
         self._firewalls = {key: one for key, one in self._firewalls.items() if one.namespace.name != name}
+        self._nft_firewalls.pop(name, None)
         self._aliases = {alias: held for alias, held in self._aliases.items() if held != name}
         self.plan.devices.pop(name, None)
         self._held.pop(name).close()
@@ -244,13 +247,23 @@ class Lab:
 
     @property
     def firewalls(self) -> Sequence[Firewall]:
-        """Every firewall that has been used."""
+        """Every firewall of iptables that has been used."""
         return tuple(self._firewalls.values())
+
+    def nft_firewall(self, node: str) -> NftFirewall:
+        """A node's native nftables; its drops count as proof from now on."""
+        owner = self._owner(node)
+        return self._nft_firewalls.setdefault(owner, NftFirewall(self._channels[owner][0], self.visitor))
+
+    @property
+    def nft_firewalls(self) -> Sequence[NftFirewall]:
+        """Every namespace's native nftables that have been used."""
+        return tuple(self._nft_firewalls.values())
 
     @property
     def prober(self) -> Prober:
         """A prober for the lab as it is now."""
-        return Prober(self.visitor, self._channels, self.firewalls)
+        return Prober(self.visitor, self._channels, (*self.firewalls, *self.nft_firewalls))
 
     # --- questions -----------------------------------------------------------------------------------------
 

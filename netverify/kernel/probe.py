@@ -40,7 +40,7 @@ from netverify.kernel.engines.engine import Engine, Listener, Pair, Record, Rela
 from netverify.kernel.engines.icmp import IcmpEngine
 from netverify.kernel.engines.tcp import TcpEngine
 from netverify.kernel.engines.udp import UdpEngine
-from netverify.kernel.firewall import Firewall, RuleBook
+from netverify.kernel.firewall import Filter, RuleBook
 from netverify.kernel.namespace import Namespace, Visitor
 from netverify.kernel.sockets import missing_listeners
 from netverify.kernel.tally import StatisticsBook, Tally
@@ -60,11 +60,11 @@ ALONE = 3  # how often a single pair is asked that does not add up by itself
 
 @dataclass(frozen=True)
 class Prober:
-    """Asks questions of a lab: its namespaces, with a netlink channel each, and the firewalls in them."""
+    """Asks questions of a lab: its namespaces, with a netlink channel each, and the filters in them."""
 
     visitor: Visitor
     channels: Mapping[str, tuple[Namespace, Channel]]
-    firewalls: Sequence[Firewall] = ()
+    filters: Sequence[Filter] = ()
 
     def ask(
         self,
@@ -123,7 +123,7 @@ class Book:
         if self._statistics is None:
             spaces = [namespace for namespace, _ in self._prober.channels.values()]
             self._statistics = StatisticsBook(self._prober.visitor, spaces, self._cpu)
-        rules = RuleBook(self._prober.firewalls, self._version).read()
+        rules = RuleBook(self._prober.filters, self._version).read()
         kernel = self._statistics.read()
         return Tally({**rules.dropped, **kernel.dropped}, {**rules.answered, **kernel.answered}, kernel.lost)
 
@@ -243,7 +243,7 @@ class _Question:
 
     def _verdict(self, number: int, first: Record, unheard: Mapping[str, str]) -> tuple[Outcome, str]:
         pair = self.engine.pairs[number]
-        owner = _owner(pair)
+        owner = _owner(pair, self.engine.probe)
         for name in (pair.source.namespace.name, owner or "", first.receiver or ""):
             if broken := self.engine.broken.get(name) or unheard.get(name):
                 return Outcome.ERROR, broken
@@ -263,9 +263,11 @@ class _Question:
         return first.outcome or Outcome.DELIVERED, first.detail
 
 
-def _owner(pair: Pair) -> str | None:
-    """The namespace that the target's address leads to; a loopback address never leaves its sender's."""
-    return pair.source.namespace.name if pair.target.address.is_loopback else pair.target.owner
+def _owner(pair: Pair, probe: Probe) -> str | None:
+    """The namespace that should hold the listener; a loopback address never leaves its sender's."""
+    if pair.target.address.is_loopback:
+        return pair.source.namespace.name if pair.target.port in (None, probe.port) else None
+    return pair.target.owner
 
 
 # What sendto(2) says for a blackhole and a prohibit route; and for much else, so the route is looked up.

@@ -104,11 +104,13 @@ def reachability(
 
 def explain(lab: Lab, probe: Probe, source: str, aim: str, listeners: Sequence[str] | None = None) -> Cell:
     """Ask one pair alone, and say which rules' counters moved while it was in flight."""
-    before = _rules(lab, probe.version)
+    before, native = _rules(lab, probe.version), [wall.everything() for wall in lab.nft_firewalls]
     (cell,) = ask(lab, probe, [source], [aim], listeners)
     moved: list[str] = []
     for (host, earlier), (_host, later) in zip(before, _rules(lab, probe.version), strict=True):
         moved += moved_rules(host, earlier, later)
+    for wall, nft in zip(lab.nft_firewalls, native, strict=True):
+        moved += wall.moved_since(nft)
     return replace(cell, rules=tuple(moved))
 
 

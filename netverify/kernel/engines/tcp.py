@@ -49,7 +49,7 @@ NO_LINGER = struct.pack("ii", 1, 0)  # close with a reset, which leaves no state
 
 @dataclass
 class _Service:
-    """A listening socket, and for a listener of ours the raw socket that sees its SYNs."""
+    """A listening socket, and where nobody passes connections on the raw socket that sees its SYNs."""
 
     sock: socket.socket
     role: Listener | Relay
@@ -81,7 +81,10 @@ class TcpEngine(Engine):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sock.bind(("" if address is None else str(address), port))
             sock.listen(BACKLOG)
-            raw = _raw_socket(version) if isinstance(role, Listener) else None
+            takes = isinstance(role, Listener) or role.upstream is None
+            raw = _raw_socket(version) if takes else None
+            if raw is not None and address is not None:
+                raw.bind((str(address), 0))
             return sock, raw
 
         sock, raw = self.visitor.visit(namespace, work)

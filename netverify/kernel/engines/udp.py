@@ -145,6 +145,9 @@ class UdpEngine(Engine):
         def read(sock: socket.socket) -> None:
             for payload, ancillary, peer in _datagrams(sock):
                 if relay.upstream is None:
+                    record = self.record_of(payload)
+                    if record is not None:  # it took the request, and will never answer
+                        record.arrived(relay.namespace.name, endpoint(peer[0], peer[1]))
                     continue
                 if (upstream := self._upstreams.get((relay, peer))) is None:
                     upstream = self._open_upstream(relay, sock, peer, _reply_from(ancillary))
