@@ -36,13 +36,16 @@ RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 16, 17, 18, 19
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 RTM_NEWNEIGH, RTM_DELNEIGH, RTM_GETNEIGH = 28, 29, 30
+RTM_NEWRULE = 32
 RTM_GETNEIGHTBL, RTM_SETNEIGHTBL = 66, 67
-ROUTE_KINDS = {"unicast": 1, "blackhole": 6, "unreachable": 7, "prohibit": 8}
+RT_TABLE_MAIN = 254
+ROUTE_KINDS = {"unicast": 1, "local": 2, "blackhole": 6, "unreachable": 7, "prohibit": 8}
 IFF_UP = 0x1
 NUD_PERMANENT = 0x80
 NTF_SELF, NTF_MASTER = 0x02, 0x04
 IFA_F_NODAD = 0x02
 RTNH_F_ONLINK = 0x4
+FIB_RULE_INVERT = 0x2  # include/uapi/linux/fib_rules.h
 TCP_LISTEN = 10  # include/net/tcp_states.h
 _REPEATED = 1024  # requests that are kept, since the next namespace asks for the very same
 _NDM_IFINDEX = 20  # where struct ndmsg (rtnetlink(7)) has its device: after the header, family and padding
@@ -241,26 +244,52 @@ def add_route(
     kind: str = "unicast",
     onlink: bool = False,
     table: int = RT_TABLE_MAIN,
+    metric: int = 0,
 ) -> Request:
-    """Add a route, as `ip route add` would; `table` is one of the first 255."""
+    """Add a route, as `ip route add` would."""
     flags = NLM_F_CREATE | NLM_F_EXCL
-    return _route(RTM_NEWROUTE, flags, destination, via, device, source, kind, onlink, table)
+    return _route(RTM_NEWROUTE, flags, destination, via, device, source, kind, onlink, table, metric)
 
 
 def add_mark_rule(version: int, priority: int, table: int, mark: int, mask: int) -> Request:
     """Have packets whose mark, cut down by `mask`, is `mark` routed by a table (ip-rule(8), fwmark)."""
+    return add_rule(version, priority, table, mark=mark, mask=mask)
+
+
+def add_rule(
+    version: int,
+    priority: int,
+    table: int,
+    *,
+    source: IPv4Network | IPv6Network | None = None,
+    destination: IPv4Network | IPv6Network | None = None,
+    in_interface: str | None = None,
+    mark: int = 0,
+    mask: int = 0,
+    inverted: bool = False,
+) -> Request:
+    """Have packets that fit routed by a table, or with `inverted` those that do not (ip-rule(8))."""
     message = fibmsg()
     message["family"] = socket.AF_INET if version == 4 else socket.AF_INET6
-    message["table"] = table
+    message["table"] = table if table < 256 else 0
     message["action"] = 1  # FR_ACT_TO_TBL
-    message["attrs"] = [("FRA_PRIORITY", priority), ("FRA_FWMARK", mark), ("FRA_FWMASK", mask)]
-    what = f"route packets with mark {mark:#x}/{mask:#x} by table {table}"
-    return _request(message, RTM_NEWRULE, NLM_F_CREATE | NLM_F_EXCL, what)
+    message["flags"] = FIB_RULE_INVERT if inverted else 0
+    attributes: Attributes = [("FRA_PRIORITY", priority), ("FRA_TABLE", table)]
+    for key, length, network in (("FRA_SRC", "src_len", source), ("FRA_DST", "dst_len", destination)):
+        if network is not None:
+            message[length] = network.prefixlen
+            attributes.append((key, str(network.network_address)))
+    if in_interface is not None:
+        attributes.append(("FRA_IIFNAME", in_interface))
+    if mask:
+        attributes += [("FRA_FWMARK", mark), ("FRA_FWMASK", mask)]
+    message["attrs"] = attributes
+    return _request(message, RTM_NEWRULE, NLM_F_CREATE | NLM_F_EXCL, f"rule {priority} for table {table}")
 
 
 def delete_route(destination: IPv4Network | IPv6Network, *, via: Address | None = None) -> Request:
     """Delete a route from the main table."""
-    return _route(RTM_DELROUTE, 0, destination, via, None, None, "unicast", False, RT_TABLE_MAIN)
+    return _route(RTM_DELROUTE, 0, destination, via, None, None, "unicast", False, RT_TABLE_MAIN, 0)
 
 
 @lru_cache(_REPEATED)
@@ -274,11 +303,12 @@ def _route(
     kind: str,
     onlink: bool,
     table: int,
+    metric: int,
 ) -> Request:
     message = rtmsg()
     message["family"] = socket.AF_INET if destination.version == 4 else socket.AF_INET6
     message["dst_len"] = destination.prefixlen
-    message["table"] = table
+    message["table"] = table if table < 256 else 0  # RT_TABLE_UNSPEC: the attribute has it
     message["proto"] = 4  # RTPROT_STATIC
     # Without a gateway a route reaches only neighbours (scope link); ip-route(8) does the same.
     message["scope"] = 253 if kind == "unicast" and via is None and destination.version == 4 else 0
@@ -293,6 +323,10 @@ def _route(
         attributes.append(("RTA_OIF", device))
     if source is not None:
         attributes.append(("RTA_PREFSRC", str(source)))
+    if table > 255:
+        attributes.append(("RTA_TABLE", table))
+    if metric:
+        attributes.append(("RTA_PRIORITY", metric))
     message["attrs"] = attributes
     verb = "add" if message_kind == RTM_NEWROUTE else "delete"
     route = f"{destination}" + (f" via {via}" if via else "") + (f" dev {device}" if device else "")

@@ -1,0 +1,309 @@
+"""A twin: the model's hosts and wires rebuilt from real kernel parts, to be asked with real packets.
+
+Whatever the model can speak of (`dataplane.World`: devices, addresses, routes, sysctls, rules of every
+backend, wires) is built in a lab; what cannot be built here is listed and not passed over. The twin of a
+host's snapshot is the model's second opinion, and never touches the host.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import count
+
+from netverify.dataplane.ipset import IpSet
+from netverify.dataplane.view import DEFAULT_RULES, LOCAL, LOOPBACK, HostView, Link, Route
+from netverify.dataplane.world import Plug, Wire, World
+from netverify.errors import InputError, KernelError, MissingCapability
+from netverify.kernel import capabilities, netlink, sysctls
+from netverify.kernel.engines.engine import Relay
+from netverify.kernel.firewall import Backend
+from netverify.kernel.lab import Lab
+from netverify.kernel.plan import LOOPBACK as LOOPBACK_INDEX
+from netverify.kernel.plan import Plan
+from netverify.ruleset import Ruleset
+
+VOID = "(void)"
+_PROTOCOLS = {6: "tcp", 17: "udp"}
+_FIRST = ("ipv4.ip_forward", "ipv6.conf.all.forwarding")  # they reset others, so they are written before them
+
+
+@dataclass(frozen=True)
+class NotTwinned:
+    """Something of a host that could not be rebuilt; questions that pass the host are then not twinned."""
+
+    node: str
+    what: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.node}: {self.what}: {self.why}"
+
+
+def realise(lab: Lab, world: World) -> tuple[NotTwinned, ...]:
+    """Build every host and wire of a world in an empty lab; returns what could not be built.
+
+    Raises KernelError where the kernel refuses something that every kernel should have.
+    """
+    if lab.channels:
+        raise InputError("this lab already holds something; open another lab for the twin")
+    views = {name: stack.view for name, stack in world.stacks.items()}
+    ipv6 = any(
+        address.version == 6 for view in views.values() for link in view.links for address in link.addresses
+    )
+    switches = {
+        wire: f"(switch {number})" for number, wire in enumerate(w for w in world.wires if _is_shared(w))
+    }
+    lab.create_namespaces([*views, *switches.values(), VOID], ipv6=ipv6)
+    lab.plan = Plan({name: space for name, (space, _) in lab.channels.items()}, (4, 6) if ipv6 else (4,))
+    return tuple(_Builder(lab, views, switches).build(world.wires))
+
+
+class _Builder:
+    """One construction: devices first, then everything that names them."""
+
+    def __init__(self, lab: Lab, views: dict[str, HostView], switches: dict[Wire, str]) -> None:
+        self.lab, self.plan, self.views, self.switches = lab, lab.plan, views, switches
+        self.spare = count(1)
+
+    def build(self, wires: Sequence[Wire]) -> Iterator[NotTwinned]:
+        """Everything, in the order in which the parts depend on each other."""
+        for view in self.views.values():
+            for link in view.links:
+                if link.is_bridge:
+                    self.plan.bridge(view.name, link.name, mac=_mac(link))
+        for switch in self.switches.values():
+            self.plan.bridge(switch, "switch")
+        for wire in wires:
+            yield from self._wire(wire)
+        for view in self.views.values():
+            for link in view.links:
+                if link.name != LOOPBACK and not link.is_bridge and not self._is_there(view.name, link.name):
+                    self._veth((VOID, f"void{next(self.spare)}"), (view.name, link.name), None)
+        for view in self.views.values():
+            self._links(view)
+            self._routes(view)
+        self.lab.flush()
+        for view in self.views.values():
+            yield from self._settings(view)
+            yield from self._rules(view)
+            self._relays(view)
+
+    # --- devices --------------------------------------------------------------------------------------------
+
+    def _is_there(self, node: str, device: str) -> bool:
+        return device in self.plan.devices.get(node, {})
+
+    def _wire(self, wire: Wire) -> Iterator[NotTwinned]:
+        standing = {child: parent for pair in wire.apart for parent, child in (self._parent_first(pair),)}
+        plugs = sorted(wire.plugs - standing.keys())
+        if wire in self.switches:
+            switch = self.switches[wire]
+            for plug in plugs:
+                self._veth((switch, f"port{next(self.spare)}"), plug, self.plan.device(switch, "switch"))
+        elif len(plugs) == 2:
+            self._veth(plugs[0], plugs[1], None)
+        for child, parent in sorted(standing.items()):
+            yield from self._macvlan(parent, child)
+
+    def _parent_first(self, pair: frozenset[Plug]) -> tuple[Plug, Plug]:
+        """Of two devices that do not hear each other: the one that the other stands on."""
+        first, second = sorted(pair, key=lambda plug: len(self.views[plug[0]].links), reverse=True)
+        return first, second
+
+    def _veth(self, near: Plug, far: Plug, master: int | None) -> None:
+        macs = [
+            _mac(self.views[node].link(device)) if node in self.views else None
+            for node, device in (near, far)
+        ]
+        self.plan.veth(near, far, master=master, near_mac=macs[0], mac=macs[1])
+
+    def _macvlan(self, parent: Plug, child: Plug) -> Iterator[NotTwinned]:
+        if not capabilities.has("macvlan"):
+            yield NotTwinned(child[0], f"device {child[1]}", "this kernel has no macvlan")
+            return
+        if not self._is_there(*parent):
+            self._veth((VOID, f"void{next(self.spare)}"), parent, None)
+        index = self.plan.new_device(*child)
+        request = netlink.add_macvlan(
+            child[1],
+            index,
+            self.plan.device(*parent),
+            "bridge",
+            self.plan.namespaces[child[0]].fd,
+            mac=_mac(self.views[child[0]].link(child[1])),
+        )
+        self.plan.stacked[parent[0]].append(request)
+
+    def _links(self, view: HostView) -> None:
+        for link in view.links:
+            if link.name == LOOPBACK:
+                if link.up:
+                    self.plan.loopback(view.name)
+                own = [a for a in link.addresses if not a.ip.is_loopback]
+                requests = [netlink.add_address(LOOPBACK_INDEX, address) for address in own]
+                self.plan.settings[view.name] += requests
+                continue
+            if not self._is_there(view.name, link.name):
+                continue  # said before: it could not be made
+            index = self.plan.device(view.name, link.name)
+            settings = self.plan.settings[view.name]
+            if link.master is not None:
+                settings.append(netlink.set_link(index, master=self.plan.device(view.name, link.master)))
+            addresses = [a for a in link.addresses if not (a.version == 6 and a.ip.is_link_local)]
+            self.plan.configure(view.name, link.name, addresses, up=link.up)
+            if link.hairpin:
+                settings.append(netlink.set_hairpin(index))
+
+    # --- routes ---------------------------------------------------------------------------------------------
+
+    def _routes(self, view: HostView) -> None:
+        settings = self.plan.settings[view.name]
+        wanted = [route for route in dict.fromkeys(view.routes) if not _by_kernel(view, route)]
+        for route in sorted(wanted, key=lambda route: route.via is not None):
+            if route.device is not None and not self._is_there(view.name, route.device):
+                continue
+            device = None if route.device is None else self.plan.device(view.name, route.device)
+            settings.append(
+                netlink.add_route(
+                    route.destination,
+                    via=route.via,
+                    device=device,
+                    source=route.source,
+                    kind=route.kind,
+                    onlink=route.via is not None and not _on_link(view, route),
+                    table=route.table,
+                    metric=route.metric,
+                )
+            )
+        for rule in view.routing_rules:
+            if rule in DEFAULT_RULES:
+                continue
+            given = rule.source or rule.destination
+            for version in (given.version,) if given is not None else self.plan.versions:
+                settings.append(
+                    netlink.add_rule(
+                        version,
+                        rule.priority,
+                        rule.table,
+                        source=rule.source,
+                        destination=rule.destination,
+                        in_interface=rule.in_interface,
+                        mark=rule.mark,
+                        mask=rule.mark_mask,
+                        inverted=rule.inverted,
+                    )
+                )
+
+    # --- settings and rules ---------------------------------------------------------------------------------
+
+    def _settings(self, view: HostView) -> Iterator[NotTwinned]:
+        ordered = sorted(
+            view.sysctls.items(), key=lambda item: (not item[0].endswith(_FIRST), ".all." not in item[0])
+        )
+        for key, value in ordered:
+            try:
+                self.lab.visit(view.name, partial(_set, key, value))
+            except InputError as error:
+                yield NotTwinned(view.name, f"sysctl {key} = {value}", str(error))
+
+    def _rules(self, view: HostView) -> Iterator[NotTwinned]:
+        try:
+            if view.sets:
+                self._ipsets(view)
+            for rules in (view.ipv4, view.ipv6):
+                self._restore(view.name, rules, None)
+            for rules in view.legacy:
+                self._restore(view.name, rules, Backend.LEGACY)
+            if view.nft.tables:
+                self.lab.nft_firewall(view.name).load(view.nft)
+        except (KernelError, MissingCapability) as error:
+            yield NotTwinned(view.name, "rules", str(error))
+
+    def _restore(self, node: str, rules: Ruleset, backend: Backend | None) -> None:
+        version = 4 if rules.family == "ipv4" else 6
+        if rules.tables and version in self.plan.versions:
+            self.lab.firewall(node, backend).restore(rules.render(), version=version)
+
+    def _ipsets(self, view: HostView) -> None:
+        text = "".join(
+            _restored(name, held if isinstance(held, IpSet) else _of_networks(held))
+            for name, held in view.sets.items()
+        )
+        done = self.lab.visit(
+            view.name,
+            lambda: subprocess.run(
+                ["ipset", "restore"], input=text, capture_output=True, text=True, check=False
+            ),
+        )
+        if done.returncode != 0:
+            raise KernelError(f"ipset restore: {done.stderr.strip()}")
+
+    def _relays(self, view: HostView) -> None:
+        space = self.lab.namespace(view.name)
+        for service in view.services:
+            protocol = _PROTOCOLS.get(service.protocol)
+            if protocol is None:
+                continue
+            upstream, port = service.upstream or (None, 0)
+            for version in (service.version,) if service.version else self.plan.versions:
+                if upstream is None or upstream.version == version or service.address is not None:
+                    relay = Relay(space, service.address, service.port, upstream, port, version)
+                    self.lab.relays.append((protocol, relay))
+
+
+def _set(key: str, value: str) -> None:
+    if sysctls.read(key) != value:
+        sysctls.write(key, value)
+
+
+def _is_shared(wire: Wire) -> bool:
+    """Whether more than two devices are on it, those that stand on others not counted."""
+    return len(wire.plugs) - len(wire.apart) > 2
+
+
+def _mac(link: Link) -> str | None:
+    return None if link.mac is None else ":".join(f"{byte:02x}" for byte in link.mac.to_bytes(6, "big"))
+
+
+def _by_kernel(view: HostView, route: Route) -> bool:
+    """Whether the kernel makes the route by itself, of an address or of a device."""
+    if route.table == LOCAL or route.kind == "broadcast":
+        return True
+    if route.via is not None or route.device is None or not view.has_link(route.device):
+        return False
+    if route.destination.version == 6 and route.destination.is_link_local:
+        return True
+    own = view.link(route.device).addresses
+    return any(address.network == route.destination for address in own)
+
+
+def _on_link(view: HostView, route: Route) -> bool:
+    """Whether a route's gateway is a neighbour by some other route of the same device."""
+    direct = (other for other in view.routes if other.via is None and other.device == route.device)
+    return any(route.via in other.destination for other in direct if route.via is not None)
+
+
+def _of_networks(networks: Iterable[object]) -> IpSet:
+    texts = [str(network) for network in networks]
+    return IpSet.of("hash:net", *texts, version=6 if any(":" in text for text in texts) else 4)
+
+
+def _restored(name: str, held: IpSet) -> str:
+    """A set as `ipset restore` reads it."""
+    words = [f"create {name} {held.kind}"]
+    if held.kind.startswith("hash:") and held.version is not None:
+        words.append(f"family inet{'6' if held.version == 6 else ''}")
+    if held.kind == "bitmap:port":
+        words.append("range 0-65535")
+    if held.netmask is not None:
+        words.append(f"netmask {held.netmask}")
+    if any(entry.timeout for entry in held.entries):
+        words.append("timeout 0")
+    lines = [" ".join(words)]
+    for entry in held.entries:
+        timeout = f" timeout {entry.timeout}" if entry.timeout else ""
+        lines.append(f"add {name} {','.join(entry.values)}{timeout}" + (" nomatch" if entry.nomatch else ""))
+    return "\n".join(lines) + "\n"
