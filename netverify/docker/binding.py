@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
-from netverify.docker.config import PROTOCOLS, Address, BridgeNetwork, DockerHost, Protocol, PublishedPort
+from netverify.docker.config import (
+    PROTOCOLS,
+    Address,
+    Attachment,
+    BridgeNetwork,
+    DockerHost,
+    Protocol,
+    PublishedPort,
+    containers,
+    ports_of,
+)
 from netverify.docker.version import BINDING_PER_FAMILY, PORTS_SORTED, PROXY_6_TO_4, Version
 
 ANY_IPV4 = IPv4Address("0.0.0.0")
 ANY_IPV6 = IPv6Address("::")
+_ANY: dict[int, Address] = {4: ANY_IPV4, 6: ANY_IPV6}
 
 
 @dataclass(frozen=True, slots=True)
 class Binding:
     """A host address and port, and the container's address and port that it stands for.
 
-    The two addresses may be of different families: then only the userland proxy can carry the traffic.
+    The two addresses may be of different families: then only the userland proxy can carry the traffic. In a
+    routed network a port is opened on the container's own address, and `host_port` is 0: the host has none.
     """
 
     network: BridgeNetwork
@@ -31,6 +43,11 @@ class Binding:
     def is_translated(self) -> bool:
         """Whether rules can carry it, because both sides are of one address family."""
         return self.host_address.version == self.container.version
+
+    @property
+    def is_on_host(self) -> bool:
+        """Whether the host itself takes part with a port of its own."""
+        return self.host_port != 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +71,19 @@ def bindings(host: DockerHost) -> tuple[Binding, ...]:
     Source: moby libnetwork/drivers/bridge/port_mapping.go, allocatePortsInternal (to 26.1), and
     port_mapping_linux.go, addPortMappings (27.0 and later).
     """
-    return tuple(binding for port in _in_order(host) for binding in _of_port(host, port))
+    return tuple(
+        binding
+        for container in containers(host)
+        for place in container
+        for binding in bindings_of(host, place)
+    )
+
+
+def bindings_of(host: DockerHost, place: Attachment) -> tuple[Binding, ...]:
+    """The bindings of what one container publishes through one network, in the daemon's order."""
+    ports = list(ports_of(host, place.network, place.address))
+    sort = _by_container_port if host.engine.has(PORTS_SORTED) else _by_host_port
+    return tuple(binding for port in sort(ports) for binding in _of_port(host, port))
 
 
 def listeners(host: DockerHost) -> tuple[Listener, ...]:
@@ -70,17 +99,9 @@ def listeners(host: DockerHost) -> tuple[Listener, ...]:
             (binding.container, binding.container_port) if host.userland_proxy else None,
         )
         for binding in bindings(host)
+        if binding.is_on_host
         for address in _socket_addresses(host.engine, binding.host_address)
     )
-
-
-def _in_order(host: DockerHost) -> Iterable[PublishedPort]:
-    """The ports as the daemon takes them: container by container, each container's in the engine's order."""
-    containers: dict[tuple[str, Address], list[PublishedPort]] = {}
-    for port in host.published:
-        containers.setdefault((port.network, port.container), []).append(port)
-    sort = _by_container_port if host.engine.has(PORTS_SORTED) else _by_host_port
-    return (port for ports in containers.values() for port in sort(ports))
 
 
 def _by_container_port(ports: list[PublishedPort]) -> list[PublishedPort]:
@@ -113,8 +134,12 @@ def _of_port(host: DockerHost, port: PublishedPort) -> Iterator[Binding]:
     network = host.network(port.network)
     for address in _host_addresses(host.engine, port, network):
         container = _container_address(host, port, address)
-        if container is not None:
+        if container is None:
+            continue
+        if network.mode(container.version) != "routed":
             yield Binding(network, port.protocol, address, port.host_port, container, port.container_port)
+        elif address.version == container.version:
+            yield Binding(network, port.protocol, _ANY[address.version], 0, container, port.container_port)
 
 
 def _host_addresses(engine: Version, port: PublishedPort, network: BridgeNetwork) -> tuple[Address, ...]:

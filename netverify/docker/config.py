@@ -1,152 +1,128 @@
-"""A Docker host in Docker's own words: the daemon's options, its bridge networks, the published ports.
-
-Only bridge networks stand here. Docker writes no rules for macvlan, ipvlan, host and none.
-"""
+"""A Docker host in Docker's own words: the daemon's options, and what stands on the host (`parts.py`)."""
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import IPv4Address
+from itertools import combinations
 from typing import Literal
 
 from netverify.docker.errors import DockerError
+from netverify.docker.options import parse_mark, require_gateway_mode
+from netverify.docker.parts import (
+    GATEWAY_BRIDGE,
+    PROTOCOLS,
+    Address,
+    Attachment,
+    BridgeNetwork,
+    Ingress,
+    Link,
+    Protocol,
+    PublishedPort,
+)
 from netverify.docker.version import (
+    ACCEPT_FWMARK,
+    DIRECT_ROUTING,
+    FORWARD_POLICY_ON_DEMAND,
     HOST_IPV4,
     HOST_IPV6,
     IP6TABLES,
     IP6TABLES_BY_DEFAULT,
+    NFTABLES_BACKEND,
+    RAW_OPT_OUT,
+    Backend,
     Change,
+    Generation,
     Version,
     generation_of,
 )
 
-Address = IPv4Address | IPv6Address
-Protocol = Literal["tcp", "udp", "sctp"]
-PROTOCOLS: tuple[Protocol, ...] = ("tcp", "udp", "sctp")
-"""What can be published, in the order in which engines since 27.0 program them."""
+__all__ = [
+    "GATEWAY_BRIDGE",
+    "PROTOCOLS",
+    "Address",
+    "Attachment",
+    "BridgeNetwork",
+    "DockerHost",
+    "Ingress",
+    "Link",
+    "Protocol",
+    "PublishedPort",
+]
 
-# At most IFNAMSIZ - 1 characters (include/uapi/linux/if.h), and none that rules read otherwise: a blank, a
-# quote, "!"; a "+" last would mean all devices that begin so.
-_BRIDGE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:@=+-]{0,14}(?<![+])")
-
-
-@dataclass(frozen=True, slots=True)
-class BridgeNetwork:
-    """`docker network create --driver bridge`.
-
-    `bridge` is the device's name (com.docker.network.bridge.name). `subnet6` is given for networks with
-    IPv6 only. `default` marks the network "bridge", normally docker0, which the daemon makes anew at each
-    start. `host_binding` is the address that ports are published on when they name none
-    (com.docker.network.bridge.host_binding_ipv4; the daemon's --ip for the default bridge). `host_ipv4`
-    and `host_ipv6` make outgoing traffic leave with that source, by SNAT instead of MASQUERADE.
-    """
-
-    name: str
-    bridge: str
-    subnet: IPv4Network
-    subnet6: IPv6Network | None = None
-    default: bool = False
-    internal: bool = False
-    icc: bool = True
-    masquerade: bool = True
-    host_binding: Address | None = None
-    host_ipv4: IPv4Address | None = None
-    host_ipv6: IPv6Address | None = None
-
-    def __post_init__(self) -> None:
-        if not self.name:
-            raise DockerError(f"the network on bridge {self.bridge} has no name")
-        if _BRIDGE.fullmatch(self.bridge) is None:
-            raise DockerError(
-                f"network {self.name}: {self.bridge!r} cannot name a bridge in rules: expected 1 to 15 "
-                "letters, digits and marks of _.:@=+-, the first no mark but _, the last no +"
-            )
-        if self.host_ipv6 is not None and self.subnet6 is None:
-            raise DockerError(f"network {self.name}: host_ipv6 needs a network with an IPv6 subnet")
-
-
-@dataclass(frozen=True, slots=True)
-class PublishedPort:
-    """One container's port that is published: `docker run --publish [HOST_ADDRESS:]HOST_PORT:PORT/PROTOCOL`.
-
-    `network` names the network through which the container is published: the one that holds its default
-    route. `container` and `container6` are the container's addresses there. Ranges are given port by port,
-    as the docker command expands them.
-    """
-
-    network: str
-    container: IPv4Address
-    container_port: int
-    host_port: int
-    protocol: Protocol = "tcp"
-    host_address: Address | None = None
-    container6: IPv6Address | None = None
-
-    def __post_init__(self) -> None:
-        for what, port in (("host", self.host_port), ("container", self.container_port)):
-            if not 0 < port < 65536:
-                raise DockerError(f"{self}: {what} port {port} is not between 1 and 65535")
-        if self.protocol not in PROTOCOLS:
-            raise DockerError(f"{self}: expected a protocol of {', '.join(PROTOCOLS)}")
-
-    def __str__(self) -> str:
-        """As `docker ps` prints it."""
-        host = {4: f"{self.host_address}:", 6: f"[{self.host_address}]:"}
-        address = host[self.host_address.version] if self.host_address is not None else ""
-        return f"{address}{self.host_port}->{self.container}:{self.container_port}/{self.protocol}"
+ForwardPolicy = Literal["ACCEPT", "DROP"]
 
 
 @dataclass(frozen=True, slots=True)
 class DockerHost:
-    """A host with a Docker daemon: the daemon's options, its networks, and what its containers publish.
+    """A host with a Docker daemon: the daemon's options, its networks, its containers, what they publish.
 
     `networks` stand in the order in which the daemon set them up, oldest first, which decides the order of
     the rules. On a fresh host the default bridge is the oldest; after a restart of the daemon it is the
-    newest. `published` stand in the order in which containers started.
+    newest. `attached` and `published` stand in the order in which containers started; a container that
+    publishes something need not be named in `attached`.
 
     `forward_policy` is the IPv4 policy of FORWARD after the daemon's start: DROP when the daemon itself
-    turned ip_forward on, ACCEPT when the host already forwarded. `ip6tables` left out means the version's
-    default.
+    turned ip_forward on, ACCEPT when the host already forwarded. `forward_policy6` is the same for IPv6,
+    where engines before 28.0 always set DROP. `ip_forward_no_drop` (28.0) leaves both policies alone.
+    `ip6tables` left out means the version's default.
+
+    `raw_rules` is false under DOCKER_INSECURE_NO_IPTABLES_RAW=1. `accept_fwmark` is --bridge-accept-fwmark.
     """
 
     version: str
     networks: tuple[BridgeNetwork, ...] = ()
     published: tuple[PublishedPort, ...] = ()
-    forward_policy: Literal["ACCEPT", "DROP"] = "DROP"
+    forward_policy: ForwardPolicy = "DROP"
     userland_proxy: bool = True
     iptables: bool = True
     ip6tables: bool | None = None
+    forward_policy6: ForwardPolicy = "DROP"
+    ip_forward_no_drop: bool = False
+    allow_direct_routing: bool = False
+    raw_rules: bool = True
+    accept_fwmark: str | None = None
+    backend: Backend = "iptables"
+    attached: tuple[Attachment, ...] = ()
+    links: tuple[Link, ...] = ()
+    ingress: Ingress | None = None
 
     def __post_init__(self) -> None:
-        generation_of(self.version)
-        if self.forward_policy not in ("ACCEPT", "DROP"):
-            raise DockerError(f"forward policy {self.forward_policy!r} is neither ACCEPT nor DROP")
-        if self.ip6tables:
-            self._require(IP6TABLES, "ip6tables")
+        self._check_options()
+        for network in self.networks:
+            self._check_network(network)
         _check_unique("network name", (network.name for network in self.networks))
         _check_unique("bridge", (network.bridge for network in self.networks))
         _check_unique("default bridge", ("default" for network in self.networks if network.default))
-        for network in self.networks:
-            if network.host_ipv4 is not None:
-                self._require(HOST_IPV4, f"network {network.name}: host_ipv4")
-            if network.host_ipv6 is not None:
-                self._require(HOST_IPV6, f"network {network.name}: host_ipv6")
-        for one, other in _pairs(self.networks):
+        for one, other in combinations(self.networks, 2):
             if one.subnet.overlaps(other.subnet):
                 raise DockerError(
                     f"networks {one.name} and {other.name} overlap: {one.subnet}, {other.subnet}"
                 )
+        for attachment in self.attached:
+            self._check_place(str(attachment.address), attachment)
         for port in self.published:
-            self._check_port(port)
+            network = self._check_place(str(port), _place(port))
+            if network.internal:
+                raise DockerError(
+                    f"{port}: network {network.name} is internal, where no port can be published"
+                )
         _check_host_ports(self.published)
+        for link in self.links:
+            for address in (link.client, link.server):
+                self._check_place(f"link of {address}", Attachment(link.network, address))
 
     @property
     def engine(self) -> Version:
         """The version as a value that can be compared."""
         return Version.parse(self.version)
+
+    @property
+    def generation(self) -> Generation:
+        """The generation of rules that the daemon writes."""
+        return generation_of(self.version, self.backend)
 
     @property
     def filters_ipv6(self) -> bool:
@@ -161,22 +137,99 @@ class DockerHost:
         names = ", ".join(network.name for network in self.networks) or "none"
         raise DockerError(f"no bridge network {name!r}; this host has: {names}")
 
+    def attachments(self) -> tuple[Attachment, ...]:
+        """Every container's place on a network: those named, and those of which only ports are known."""
+        places = {(one.network, one.address): one for one in self.attached}
+        for port in self.published:
+            places.setdefault((port.network, port.container), _place(port))
+        return tuple(places.values())
+
+    def policy_drop(self, version: int) -> bool:
+        """Whether the daemon sets FORWARD's policy of a family, 4 or 6, to DROP.
+
+        Source: moby libnetwork/drivers/bridge/setup_ip_forwarding.go; since 28.0 per network, when the first
+        network of the family finds that family's forwarding off.
+        """
+        if not self.engine.has(FORWARD_POLICY_ON_DEMAND):
+            return version == 6 or self.forward_policy == "DROP"
+        if self.ip_forward_no_drop or (self.forward_policy, self.forward_policy6)[version == 6] == "ACCEPT":
+            return False
+        return any(version == 4 or network.subnet6 is not None for network in self.networks)
+
+    def _check_options(self) -> None:
+        if self.backend == "nftables":
+            self._require(NFTABLES_BACKEND, "the nftables backend")
+        generation_of(self.version, self.backend)
+        for policy in (self.forward_policy, self.forward_policy6):
+            if policy not in ("ACCEPT", "DROP"):
+                raise DockerError(f"forward policy {policy!r} is neither ACCEPT nor DROP")
+        wanted: tuple[tuple[Change, str, bool], ...] = (
+            (IP6TABLES, "ip6tables", bool(self.ip6tables)),
+            (FORWARD_POLICY_ON_DEMAND, "ip_forward_no_drop", self.ip_forward_no_drop),
+            (DIRECT_ROUTING, "allow_direct_routing", self.allow_direct_routing),
+            (RAW_OPT_OUT, "raw_rules off", not self.raw_rules),
+            (ACCEPT_FWMARK, "accept_fwmark", self.accept_fwmark is not None),
+        )
+        for change, what, is_set in wanted:
+            if is_set:
+                self._require(change, what)
+        if self.accept_fwmark is not None:
+            parse_mark(self.accept_fwmark)
+        if self.ingress is not None:
+            self._check_ingress(self.ingress)
+
+    def _check_ingress(self, ingress: Ingress) -> None:
+        if self.backend == "nftables":
+            raise DockerError("ingress: a swarm does not run on the nftables backend")
+        bridges = {network.bridge: network for network in self.networks}
+        if GATEWAY_BRIDGE not in bridges or ingress.address not in bridges[GATEWAY_BRIDGE].subnet:
+            raise DockerError(f"ingress: {ingress.address} is on no network with bridge {GATEWAY_BRIDGE}")
+
+    def _check_network(self, network: BridgeNetwork) -> None:
+        subject = f"network {network.name}"
+        wanted = (
+            (HOST_IPV4, "host_ipv4", network.host_ipv4 is not None),
+            (HOST_IPV6, "host_ipv6", network.host_ipv6 is not None),
+            (DIRECT_ROUTING, "trusted", bool(network.trusted)),
+        )
+        for change, what, is_set in wanted:
+            if is_set:
+                self._require(change, f"{subject}: {what}")
+        for mode in (network.gateway_mode, network.gateway_mode6):
+            require_gateway_mode(subject, mode, self.engine)
+
+    def _check_place(self, subject: str, place: Attachment) -> BridgeNetwork:
+        """The network that the addresses belong to."""
+        network = self.network(place.network)
+        address, address6 = place.address, place.address6
+        if address not in network.subnet:
+            raise DockerError(f"{subject}: {address} is outside {network.name}'s subnet {network.subnet}")
+        if address6 is not None and (network.subnet6 is None or address6 not in network.subnet6):
+            raise DockerError(
+                f"{subject}: {address6} is outside {network.name}'s IPv6 subnet {network.subnet6}"
+            )
+        return network
+
     def _require(self, change: Change, what: str) -> None:
         if not self.engine.has(change):
             raise DockerError(f"{what}: not before Docker {change.since}, and this is {self.version}")
 
-    def _check_port(self, port: PublishedPort) -> None:
-        network = self.network(port.network)
-        if network.internal:
-            raise DockerError(f"{port}: network {network.name} is internal, where no port can be published")
-        if port.container not in network.subnet:
-            raise DockerError(f"{port}: {port.container} is outside {network.name}'s subnet {network.subnet}")
-        if port.container6 is not None and (
-            network.subnet6 is None or port.container6 not in network.subnet6
-        ):
-            raise DockerError(
-                f"{port}: {port.container6} is outside {network.name}'s IPv6 subnet {network.subnet6}"
-            )
+
+def containers(host: DockerHost) -> Iterator[tuple[Attachment, ...]]:
+    """The host's containers in the order of their start, each as its attachments."""
+    grouped: dict[object, list[Attachment]] = {}
+    for number, attachment in enumerate(host.attachments()):
+        grouped.setdefault(attachment.container or number, []).append(attachment)
+    return map(tuple, grouped.values())
+
+
+def ports_of(host: DockerHost, network: str, address: IPv4Address) -> tuple[PublishedPort, ...]:
+    """What the container with that address publishes, in the order given."""
+    return tuple(port for port in host.published if (port.network, port.container) == (network, address))
+
+
+def _place(port: PublishedPort) -> Attachment:
+    return Attachment(port.network, port.container, port.container6)
 
 
 def _check_host_ports(published: tuple[PublishedPort, ...]) -> None:
@@ -201,7 +254,3 @@ def _check_unique(what: str, values: Iterable[str]) -> None:
     for value, count in Counter(values).items():
         if count > 1:
             raise DockerError(f"{what} {value} is given {count} times")
-
-
-def _pairs(networks: tuple[BridgeNetwork, ...]) -> Iterable[tuple[BridgeNetwork, BridgeNetwork]]:
-    return ((one, other) for number, one in enumerate(networks) for other in networks[number + 1 :])

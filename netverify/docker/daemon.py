@@ -1,25 +1,42 @@
-"""A daemon's life on a host, and the rules that it leaves: networks come, ports open, daemons restart."""
+"""A daemon's life on a host, and the rules that it leaves: networks come, ports open, daemons restart.
+
+Other programs' doings belong to it: `iptables -F`, firewalld's reload, rules that were there before.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from ipaddress import IPv4Address
 
-from netverify.docker.binding import Binding, bindings
-from netverify.docker.config import BridgeNetwork, DockerHost, PublishedPort
+from netverify.docker.binding import bindings_of
+from netverify.docker.config import (
+    Attachment,
+    BridgeNetwork,
+    DockerHost,
+    Link,
+    PublishedPort,
+    containers,
+)
 from netverify.docker.errors import DockerError
 from netverify.docker.firewall import Firewaller, firewaller
+from netverify.docker.nft import nft_rules
 from netverify.docker.step import Step, play
-from netverify.ruleset import Ruleset
+from netverify.docker.version import NFTABLES, RAW_RULES_RELOADED
+from netverify.ruleset import Chain, NftRuleset, Ruleset
 
 NO_RULES4 = Ruleset("ipv4")
 NO_RULES6 = Ruleset("ipv6")
+NO_NFT_RULES = NftRuleset()
+
+Steps = Callable[[Firewaller], Iterable[Step]]
 
 
 def rules(host: DockerHost) -> tuple[Ruleset, Ruleset]:
-    """The rules (IPv4, IPv6) on a host whose daemon has just set up these networks and ports, in this order.
+    """The iptables rules (IPv4, IPv6) on a host whose daemon has just set up these networks and ports.
 
-    A family that the daemon does not filter has no tables.
+    A family that the daemon does not filter has no tables; neither has one under the nftables backend, whose
+    rules are those of `nft_rules(host)`.
     """
     daemon = Daemon.started(host)
     return daemon.ipv4, daemon.ipv6
@@ -27,25 +44,31 @@ def rules(host: DockerHost) -> tuple[Ruleset, Ruleset]:
 
 @dataclass(frozen=True, slots=True)
 class Daemon:
-    """A running daemon: what it was told, and both families' rules as they stand in the kernel now.
+    """A running daemon: what it was told, and the rules as they stand in the kernel now.
 
-    Every method returns the daemon after the event; nothing is changed in place.
+    Every method returns the daemon after the event; nothing is changed in place. `nft` holds the tables that
+    the nftables backend keeps beside iptables' own.
     """
 
     host: DockerHost
     ipv4: Ruleset = NO_RULES4
     ipv6: Ruleset = NO_RULES6
 
+    @property
+    def nft(self) -> NftRuleset:
+        """What the nftables backend has in the kernel: whole tables, in which the past leaves no trace."""
+        return nft_rules(self.host) if self.host.generation is NFTABLES else NO_NFT_RULES
+
     @classmethod
     def started(cls, host: DockerHost, *, ipv4: Ruleset = NO_RULES4, ipv6: Ruleset = NO_RULES6) -> Daemon:
-        """A daemon that finds these rules in the kernel, and then sets up its networks and ports."""
+        """A daemon that finds these rules in the kernel, and then sets up its networks and containers."""
 
         def steps(writer: Firewaller) -> Iterator[Step]:
             yield from writer.start(again=False)
             for network in host.networks:
                 yield from writer.add_network(network)
-            for binding in bindings(host):
-                yield from writer.add_binding(binding)
+            yield from _containers(writer, host)
+            yield from writer.add_ingress()
 
         return _play(cls(host, ipv4, ipv6), steps, host)
 
@@ -55,7 +78,8 @@ class Daemon:
         `networks` is the order in which it restores its networks, by name; the engine reads them from a
         table without an order, so any may happen. Left out, the order is as before. The default bridge
         is restored like the others, then removed and made anew, and so always comes last. Options that
-        changed in between are those of `host`: `replace(daemon, host=...).restarted()`.
+        changed in between, the version among them, are those of `host`:
+        `replace(daemon, host=...).restarted()`.
 
         Sources: moby libnetwork/drivers/bridge/bridge_store.go (populateNetworks), libnetwork/datastore/
         cache.go (list: ranges over a map), daemon/daemon_unix.go (initNetworkController).
@@ -76,10 +100,41 @@ class Daemon:
             for network in default:
                 yield from writer.remove_network(network)
                 yield from writer.add_network(network)
-            for binding in bindings(host):
-                yield from writer.add_binding(binding)
+            yield from _containers(writer, host)
+            yield from writer.add_ingress()
 
         return _play(self, steps, host)
+
+    def reloaded(self) -> Daemon:
+        """After firewalld's reload: it flushes iptables, and the daemon writes its rules again.
+
+        Chains of users go and policies become ACCEPT. Engines of 28.2.0 to 28.3.2 do not write the raw
+        table's drops again (CVE-2025-54388). The nftables backend's tables are not touched.
+
+        Sources: moby libnetwork/iptables/firewalld.go (OnReloaded), and who registers with it in
+        drivers/bridge; firewalld's FlushAllOnReload.
+        """
+        host = self.host
+        lost = replace(self, ipv4=_emptied(self.ipv4), ipv6=_emptied(self.ipv6))
+        if host.generation is NFTABLES:
+            return lost
+
+        def steps(writer: Firewaller) -> Iterator[Step]:
+            yield from writer.replay_chains()
+            for network in host.networks:
+                yield from writer.add_network(network)
+            for step in _containers(writer, host):
+                by_port = "--dport" in step.rule
+                if step.table != "raw" or by_port or host.engine.has(RAW_RULES_RELOADED):
+                    yield step
+            yield from writer.add_ingress()
+            yield from writer.user_chain()
+
+        return _play(lost, steps, host)
+
+    def flushed(self, table: str = "filter", chain: str | None = None) -> Daemon:
+        """After somebody's `iptables -t TABLE -F [CHAIN]`, in both families: policies and chains stay."""
+        return replace(self, ipv4=_flushed(self.ipv4, table, chain), ipv6=_flushed(self.ipv6, table, chain))
 
     def with_network(self, network: BridgeNetwork) -> Daemon:
         """After `docker network create`."""
@@ -87,19 +142,40 @@ class Daemon:
         return _play(self, lambda writer: writer.add_network(network), host)
 
     def without_network(self, name: str) -> Daemon:
-        """After `docker network rm`. Raises DockerError while a container publishes ports through it."""
+        """After `docker network rm`. Raises DockerError while a container is attached to it."""
         removed = self.host.network(name)
         users = [str(port) for port in self.host.published if port.network == name]
+        users += [str(place.address) for place in self.host.attached if place.network == name]
         if users:
             raise DockerError(f"network {name} is in use: {', '.join(users)}")
         host = replace(self.host, networks=tuple(one for one in self.host.networks if one != removed))
         return _play(self, lambda writer: writer.remove_network(removed), host)
 
+    def with_containers(
+        self, *places: Attachment, published: Sequence[PublishedPort] = (), links: Sequence[Link] = ()
+    ) -> Daemon:
+        """After containers at these places have started, publishing these ports."""
+        added = replace(self.host, attached=places, published=tuple(published), links=tuple(links))
+        host = replace(
+            self.host,
+            attached=(*self.host.attached, *places),
+            published=(*self.host.published, *published),
+            links=(*self.host.links, *links),
+        )
+        return _play(self, lambda writer: _containers(writer, added), host)
+
+    def without_containers(self, *places: Attachment) -> Daemon:
+        """After the containers at these places have stopped, with all that they publish."""
+        gone = {(place.network, place.address) for place in places}
+        kept, stopped = _split(self.host, gone)
+        missing = gone - {(place.network, place.address) for place in stopped.attachments()}
+        if missing:
+            raise DockerError(f"no container is at {', '.join(sorted(str(place) for _, place in missing))}")
+        return _play(self, lambda writer: _stopped(writer, stopped), kept)
+
     def with_ports(self, *ports: PublishedPort) -> Daemon:
         """After a container with these ports has started."""
-        host = replace(self.host, published=(*self.host.published, *ports))
-        added = bindings(replace(self.host, published=ports))
-        return _play(self, lambda writer: _each(writer.add_binding, added), host)
+        return self.with_containers(published=ports)
 
     def without_ports(self, *ports: PublishedPort) -> Daemon:
         """After a container with these ports has stopped. Raises DockerError for ports not published."""
@@ -107,19 +183,77 @@ class Daemon:
             if port not in self.host.published:
                 raise DockerError(f"{port} is not published")
         host = replace(self.host, published=tuple(one for one in self.host.published if one not in ports))
-        removed = bindings(replace(self.host, published=ports))
-        return _play(self, lambda writer: _each(writer.remove_binding, removed), host)
+        removed = replace(self.host, attached=(), links=(), published=ports)
+        return _play(self, lambda writer: _stopped(writer, removed), host)
 
 
-def _play(before: Daemon, steps: Callable[[Firewaller], Iterable[Step]], host: DockerHost) -> Daemon:
+def _play(before: Daemon, steps: Steps, host: DockerHost) -> Daemon:
     """The daemon after these steps on each family that it filters, and as that host from then on."""
     ipv4, ipv6 = before.ipv4, before.ipv6
-    if host.iptables:
+    if host.iptables and host.generation is not NFTABLES:
         ipv4 = play(ipv4, steps(firewaller(host, "ipv4")))
-    if host.filters_ipv6:
+    if host.filters_ipv6 and host.generation is not NFTABLES:
         ipv6 = play(ipv6, steps(firewaller(host, "ipv6")))
     return Daemon(host, ipv4, ipv6)
 
 
-def _each(event: Callable[[Binding], Iterable[Step]], of: Iterable[Binding]) -> Iterator[Step]:
-    return (step for binding in of for step in event(binding))
+def _containers(writer: Firewaller, host: DockerHost) -> Iterator[Step]:
+    """The host's containers start, one after the other."""
+    for container in containers(host):
+        for place in container:
+            yield from writer.add_container(place)
+        for place in container:
+            for binding in bindings_of(host, place):
+                yield from writer.add_binding(binding)
+            for link in host.links:
+                if (link.network, link.client) == (place.network, place.address):
+                    yield from writer.add_link(link)
+
+
+def _stopped(writer: Firewaller, host: DockerHost) -> Iterator[Step]:
+    """These containers stop."""
+    for container in containers(host):
+        for place in container:
+            for binding in bindings_of(host, place):
+                yield from writer.remove_binding(binding)
+            for link in host.links:
+                if (link.network, link.client) == (place.network, place.address):
+                    yield from writer.remove_link(link)
+            yield from writer.remove_container(place)
+
+
+def _split(host: DockerHost, gone: set[tuple[str, IPv4Address]]) -> tuple[DockerHost, DockerHost]:
+    """The host without the containers at these places, and with them alone."""
+
+    def side(*, stopped: bool) -> DockerHost:
+        return replace(
+            host,
+            attached=tuple(one for one in host.attached if ((one.network, one.address) in gone) is stopped),
+            published=tuple(
+                one for one in host.published if ((one.network, one.container) in gone) is stopped
+            ),
+            links=tuple(one for one in host.links if ((one.network, one.client) in gone) is stopped),
+        )
+
+    return side(stopped=False), side(stopped=True)
+
+
+def _flushed(ruleset: Ruleset, table: str, chain: str | None) -> Ruleset:
+    if not ruleset.has_table(table):
+        return ruleset
+    for one in ruleset.table(table).chains:
+        if chain in (None, one.name):
+            ruleset = ruleset.with_chain(table, replace(one, rules=()))
+    return ruleset
+
+
+def _emptied(ruleset: Ruleset) -> Ruleset:
+    """Every table with nothing but the kernel's own chains, empty, with policy ACCEPT."""
+    tables = (
+        replace(
+            table,
+            chains=tuple(Chain(one.name, "ACCEPT") for one in table.chains if table.is_builtin(one.name)),
+        )
+        for table in ruleset.tables
+    )
+    return replace(ruleset, tables=tuple(tables))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Literal
 
 from netverify.docker.errors import DockerError, UnsupportedEngine
 
@@ -95,9 +96,57 @@ BR_NETFILTER_ON_DEMAND = Change(
     "br_netfilter is loaded when a network needs it, no longer when the daemon starts",
     "moby PR 48492",
 )
+ROUTED_MODE = Change(
+    Version(27, 0),
+    "com.docker.network.bridge.gateway_mode_ipv4 and _ipv6: nat or routed",
+    "moby 27.0 libnetwork/drivers/bridge/bridge_linux.go: newGwMode",
+)
 BR_NETFILTER_WITHOUT_PROXY = Change(
     Version(27, 4), "br_netfilter is also needed when the userland proxy is off", "moby commit 0548fe251c"
 )
+UNPROTECTED_AND_ISOLATED_MODES = Change(
+    Version(28, 0), "gateway modes nat-unprotected and isolated", "moby PR 48597, 49262"
+)
+FORWARD_POLICY_ON_DEMAND = Change(
+    Version(28, 0),
+    "FORWARD gets policy DROP in a family only if a network of that family made the daemon turn its "
+    "forwarding on; --ip-forward-no-drop leaves it",
+    "moby PR 48594, 48595",
+)
+SCTP_CHECKSUM_REMOVED = Change(
+    Version(28, 0),
+    "no CHECKSUM rule for SCTP (DOCKER_IPTABLES_SCTP_CHECKSUM=1 brings it back until 28.5)",
+    "moby PR 48149, and its description in PR 50539",
+)
+RAW_OPT_OUT = Change(
+    Version(28, 0, 2), "DOCKER_INSECURE_NO_IPTABLES_RAW=1: no rules in the raw table", "moby PR 49621"
+)
+DIRECT_ROUTING = Change(
+    Version(28, 2),
+    "--allow-direct-routing, and com.docker.network.bridge.trusted_host_interfaces",
+    "moby PR 49832",
+)
+USER_CHAIN_WITHOUT_RETURN = Change(
+    Version(28, 2, 2), "DOCKER-USER is made empty, without a RETURN at its end", "moby commit dc519a0f18"
+)
+RAW_RULES_RELOADED = Change(
+    Version(28, 3, 3), "drops in the raw table come back after firewalld's reload", "CVE-2025-54388, PR 50506"
+)
+ACCEPT_FWMARK = Change(Version(29, 0), "--bridge-accept-fwmark", "moby PR 50476")
+NFTABLES_BACKEND = Change(
+    Version(29, 0),
+    "--firewall-backend=nftables; with it the daemon neither turns forwarding on nor sets a policy",
+    "moby daemon/libnetwork/drivers/bridge/internal/nftabler, PR 50646",
+)
+ROUTED_PORTS_ALWAYS_OPEN = Change(
+    Version(29, 0),
+    "ports published in a routed network are open even when another network is the container's gateway",
+    "moby PR 50140",
+)
+
+
+Backend = Literal["iptables", "nftables"]
+"""Which half of the kernel's packet filter an engine writes to (--firewall-backend)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +157,7 @@ class Generation:
     layout: str
     first: Version
     until: Version
+    backend: Backend = "iptables"
 
     def __contains__(self, version: Version) -> bool:
         return self.first <= version < self.until
@@ -116,22 +166,46 @@ class Generation:
         return f"{self.first} to before {self.until} ({self.layout})"
 
 
+PAIRWISE = Generation("A0", "DOCKER-ISOLATION, pair by pair", Version(17, 6), Version(18, 5))
 CLASSIC = Generation("A", "DOCKER-ISOLATION-STAGE-1/2", Version(18, 5), Version(28, 0))
+SETS = Generation("B0", "ipsets of the bridges' subnets", Version(28, 0), Version(28, 0, 1))
+DROPS_BY_PORT = Generation(
+    "B1", "DOCKER-FORWARD, raw drops by published port", Version(28, 0, 1), Version(28, 2)
+)
+DROPS_BY_CONTAINER = Generation(
+    "B2", "DOCKER-FORWARD, raw drops by container", Version(28, 2), Version(29, 0)
+)
+INTERNAL_CHAIN = Generation("C", "DOCKER-FORWARD, DOCKER-INTERNAL", Version(29, 0), Version(30, 0))
+NFTABLES = Generation(
+    "N", "nftables, table docker-bridges", Version(29, 0), Version(30, 0), backend="nftables"
+)
 
-GENERATIONS: tuple[Generation, ...] = (CLASSIC,)
-"""The generations whose rules netverify writes; each has its writer in `firewall.py`."""
+GENERATIONS: tuple[Generation, ...] = (
+    PAIRWISE,
+    CLASSIC,
+    SETS,
+    DROPS_BY_PORT,
+    DROPS_BY_CONTAINER,
+    INTERNAL_CHAIN,
+    NFTABLES,
+)
+"""The generations whose rules netverify writes, oldest first; `firewall.py` has the writer of each.
+
+The newest release read is 29.7; later 29.x are taken to write the same until somebody looks.
+"""
 
 
-def generation_of(version: str | Version) -> Generation:
-    """The generation of rules that this version writes.
+def generation_of(version: str | Version, backend: Backend = "iptables") -> Generation:
+    """The generation of rules that this version writes to this backend.
 
     Raises UnsupportedEngine for a version that netverify does not know the rules of, and DockerError for
     text that is no version.
     """
     if isinstance(version, str):
         version = Version.parse(version)
-    for generation in GENERATIONS:
+    known = [generation for generation in GENERATIONS if generation.backend == backend]
+    for generation in known:
         if version in generation:
             return generation
-    known = "; ".join(map(str, GENERATIONS))
-    raise UnsupportedEngine(f"no rules are known for Docker {version}; known versions: {known}")
+    ranges = "; ".join(map(str, known))
+    raise UnsupportedEngine(f"no {backend} rules are known for Docker {version}; known versions: {ranges}")

@@ -47,20 +47,50 @@ def test_the_classic_generation(text):
     assert generation_of(text).name == "A"
 
 
-@pytest.mark.parametrize("text", ["17.05", "17.06", "18.04", "28.0.0", "28.5.2", "29.0"])
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("17.06", "A0"),
+        ("18.04", "A0"),
+        ("28.0.0", "B0"),
+        ("28.0.1", "B1"),
+        ("28.1.1", "B1"),
+        ("28.2", "B2"),
+        ("28.5.2", "B2"),
+        ("29.0", "C"),
+        ("29.7.2", "C"),
+    ],
+)
+def test_generations_by_version(text, name):
+    assert generation_of(text).name == name
+
+
+def test_the_nftables_backend_is_a_generation_of_its_own():
+    assert generation_of("29.0", "nftables").name == "N"
+    with pytest.raises(UnsupportedEngine, match=r"no nftables rules are known for Docker 28\.5"):
+        generation_of("28.5", "nftables")
+    with pytest.raises(DockerError, match=r"the nftables backend: not before Docker 29\.0"):
+        DockerHost("28.5", backend="nftables")
+
+
+@pytest.mark.parametrize("text", ["17.05", "30.0"])
 def test_other_generations_are_refused_with_what_is_known(text):
     with pytest.raises(UnsupportedEngine) as raised:
         generation_of(text)
-    assert str(raised.value) == (
-        f"no rules are known for Docker {Version.parse(text)}; "
-        "known versions: 18.05 to before 28.0 (DOCKER-ISOLATION-STAGE-1/2)"
+    said = str(raised.value)
+    assert said.startswith(
+        f"no iptables rules are known for Docker {Version.parse(text)}; known versions: 17.06 "
     )
+    assert "18.05 to before 28.0 (DOCKER-ISOLATION-STAGE-1/2)" in said
     with pytest.raises(UnsupportedEngine):
         DockerHost(text)
 
 
 def test_every_generation_has_a_writer_and_none_overlap():
-    for generation in GENERATIONS:
+    iptables = [one for one in GENERATIONS if one.backend == "iptables"]
+    for generation in iptables:
         assert firewaller(DockerHost(str(generation.first)), "ipv4")
-    for one, other in pairwise(GENERATIONS):
-        assert one.until <= other.first
+    for one, other in pairwise(iptables):
+        assert one.until == other.first
+    with pytest.raises(UnsupportedEngine, match="generation N writes no iptables rules"):
+        firewaller(DockerHost("29.0", backend="nftables"), "ipv4")

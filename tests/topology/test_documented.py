@@ -15,7 +15,8 @@ from netverify.topology.model import Role
 FOLDER = Path(__file__).parents[2] / "fixtures" / "topologies"
 FILES = sorted(FOLDER.glob("*.yaml"))
 NEEDED = """
-    bridge-host-route bridge-physical-nic bridge-three-namespaces docker-published docker-three-bridges
+    bridge-host-route bridge-physical-nic bridge-three-namespaces docker-four-bridges docker-published
+    docker-three-bridges
     docker-three-bridges-ipv6 docker-two-networks ipvlan macvlan modes-container modes-host modes-none
     nat-outward overlay pod port-mapping router-two-subnets second-nic two-namespaces veth-default-route
     veth-pair veth-to-host

@@ -1,0 +1,156 @@
+"""What `docker inspect` prints of containers, and `docker network inspect` of networks.
+
+Only what a packet can notice is read: environment variables, labels and commands are not.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Interface, IPv6Interface
+
+from netverify.errors import Place
+from netverify.host.cursor import Address, Cursor, Network
+from netverify.host.devices import Device
+from netverify.host.errors import SnapshotError
+from netverify.host.routing import HostRoute
+from netverify.topology.errors import quoted
+
+# daemon/names/names.go of moby: RestrictedNameChars. Podman's are the same.
+_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
+
+
+@dataclass(frozen=True)
+class Publication:
+    """A port of the host, on one of its addresses or (None) on all, published to a port of a container."""
+
+    protocol: str
+    host_address: Address | None
+    host_port: int
+    container_port: int
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """A container on a network, as the engine wrote it down."""
+
+    network: str
+    addresses: tuple[IPv4Interface | IPv6Interface, ...] = ()
+    gateways: tuple[Address, ...] = ()
+    mac: int | None = None
+
+
+@dataclass(frozen=True)
+class HostContainer:
+    """A running container. `devices` and `routes` are those of its own namespace, None if not collected."""
+
+    name: str
+    identity: str
+    mode: str = "bridge"
+    attachments: tuple[Attachment, ...] = ()
+    publications: tuple[Publication, ...] = ()
+    devices: tuple[Device, ...] | None = None
+    routes: tuple[HostRoute, ...] | None = None
+
+    def with_namespace(
+        self, devices: tuple[Device, ...] | None, routes: tuple[HostRoute, ...] | None
+    ) -> HostContainer:
+        """The container with what was seen inside."""
+        return replace(self, devices=devices, routes=routes)
+
+
+@dataclass(frozen=True)
+class HostNetwork:
+    """A network of the engine; `bridge` is the device of one with the driver bridge."""
+
+    name: str
+    identity: str
+    driver: str = "bridge"
+    bridge: str | None = None
+    subnets: tuple[Network, ...] = ()
+    internal: bool = False
+
+
+def read_containers(document: Cursor) -> tuple[HostContainer, ...]:
+    """The running containers of docker-containers.json. Raises SnapshotError."""
+    found = [_container(member) for member in document.items() if _is_running(member)]
+    names = [container.name for container in found]
+    for name in names:
+        if names.count(name) > 1:
+            raise SnapshotError(Place(document.file), f"two containers are called {name!r}", "each name once")
+    return tuple(found)
+
+
+def read_networks(document: Cursor) -> tuple[HostNetwork, ...]:
+    """The networks of docker-networks.json. Raises SnapshotError."""
+    return tuple(map(_network, document.items()))
+
+
+def _is_running(container: Cursor) -> bool:
+    return not container.has("State") or container.at("State").flag("Running")
+
+
+def _container(container: Cursor) -> HostContainer:
+    name = container.text("Name").removeprefix("/")
+    if not _NAME.fullmatch(name):
+        raise container.at("Name").error("a container's name, of letters, digits, `_`, `.` and `-`")
+    config = container.at("HostConfig") if container.has("HostConfig") else None
+    mode = config.text("NetworkMode", "bridge") if config is not None else "bridge"
+    settings = container.at("NetworkSettings") if container.has("NetworkSettings") else None
+    attachments: list[Attachment] = []
+    publications: list[Publication] = []
+    if settings is not None and settings.has("Networks"):
+        attachments = [_attachment(key, member) for key, member in settings.at("Networks").members()]
+    if settings is not None and settings.has("Ports"):
+        for port, bindings in settings.at("Ports").members():
+            publications += _publications(port, bindings)
+    return HostContainer(
+        name, container.text("Id", name), mode, tuple(attachments), tuple(dict.fromkeys(publications))
+    )
+
+
+def _attachment(network: str, given: Cursor) -> Attachment:
+    addresses, gateways = [], []
+    for key, length, gateway in (
+        ("IPAddress", "IPPrefixLen", "Gateway"),
+        ("GlobalIPv6Address", "GlobalIPv6PrefixLen", "IPv6Gateway"),
+    ):
+        if given.has(key):
+            addresses.append(given.at(key).interface(given.number(length, 0)))
+        if given.has(gateway):
+            gateways.append(given.at(gateway).address())
+    mac = given.text("MacAddress", "").replace(":", "")
+    if not re.fullmatch(r"([0-9a-fA-F]{12})?", mac):
+        raise given.at("MacAddress").error("a MAC address")
+    return Attachment(network, tuple(addresses), tuple(gateways), int(mac, 16) if mac else None)
+
+
+def _publications(port: str, bindings: Cursor) -> list[Publication]:
+    """The bindings of one port, which are null for a port that is exposed and not published."""
+    if bindings.value is None:
+        return []
+    number, _, protocol = port.partition("/")
+    if not (number.isascii() and number.isdecimal() and int(number) < 65536):
+        raise bindings.error(f"a port before the slash of its key, and not {quoted(number)}")
+    found = []
+    for binding in bindings.items():
+        address = binding.at("HostIp").address() if binding.has("HostIp") else None
+        if address is not None and address.is_unspecified:
+            address = None
+        found.append(Publication(protocol or "tcp", address, binding.number("HostPort", 0), int(number)))
+    return found
+
+
+def _network(network: Cursor) -> HostNetwork:
+    name, identity = network.text("Name"), network.text("Id", "")
+    driver = network.text("Driver", "bridge")
+    options = network.at("Options") if network.has("Options") else Cursor({}, network.file, network.path)
+    subnets: list[Network] = []
+    if network.has("IPAM") and network.at("IPAM").has("Config"):
+        pools = network.at("IPAM").at("Config").items()
+        subnets += (pool.at("Subnet").network() for pool in pools if pool.has("Subnet"))
+    bridge = None
+    if driver == "bridge":  # bridge_linux.go of moby: defaultBridgeName, and "br-" with 12 digits of the id
+        default = "docker0" if name == "bridge" else f"br-{identity[:12]}"
+        bridge = options.text("com.docker.network.bridge.name", default) or default
+    return HostNetwork(name, identity, driver, bridge, tuple(subnets), network.flag("Internal"))
