@@ -4,24 +4,31 @@
 #   PYTHON=python3.12    the Python to build .venv with (default: the first one found that is new enough)
 #   PYTEST_ARGS='-n 2'   passed on to pytest
 #   RUNS=50              how often `make soak` runs the suites
+#   PACKETS=100000       how many packets `make fidelity` judges
+#   SEED=42              judges what it judged with that seed once more
 #   RECORD=yes           `make bench` keeps its figures in benchmarks/README.md
 
 PYTHON ?=
 PYTEST_ARGS ?=
 RUNS ?= 50
+PACKETS ?= 100000
+SEED ?=
 
 BIN := .venv/bin
 # Debian keeps iptables, nft and ip where an ordinary user's PATH does not look.
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 
 .DEFAULT_GOAL := help
-.PHONY: help suites test lint types unit format golden lock soak bench clean
+.PHONY: help suites engines test lint types unit format golden lock soak fidelity bench clean
 
 help: ## show the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
 suites: .venv/ready ## prove every documented network with real packets
 	$(BIN)/pytest suites/ $(PYTEST_ARGS)
+
+engines: .venv/ready ## compare with real Docker engines, fetched from Debian (root)
+	$(BIN)/python tools/engines.py
 
 test: lint types unit ## check netverify itself: lint, types, tests
 
@@ -50,6 +57,9 @@ lock: ## resolve the dependencies anew into requirements.lock
 
 soak: .venv/ready ## run the suites RUNS times and compare the outcomes
 	$(BIN)/python tools/soak.py --runs $(RUNS) -- $(PYTEST_ARGS)
+
+fidelity: .venv/ready ## judge the model by the kernel: PACKETS random packets through random rules
+	$(BIN)/python tools/fidelity.py --packets $(PACKETS) $(if $(SEED),--seed $(SEED))
 
 bench: .venv/ready ## measure against peers (RECORD=yes: keep the figures in benchmarks/README.md)
 	@set -e; for file in benchmarks/[!_]*.py; do \

@@ -8,17 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from netverify.dataplane.packet import (
-    ACK,
-    ICMP,
-    ICMPV6,
-    RST,
-    SYN,
-    TCP,
-    Packet,
-    State,
-    Tuple,
-)
+from netverify.dataplane.packet import ICMP, ICMPV6, RST, TCP, Packet, State, Tuple
+from netverify.dataplane.tcp_tracking import Judgement, TcpState, TcpTracker, is_sensible
 
 SOURCE, DESTINATION = 1, 2
 """Which half of a packet a translation writes; the bits of `Packet.ct_nat`."""
@@ -34,6 +25,15 @@ class Connection:
     seen_reply: bool = False
     confirmed: bool = False
     decided: set[int] = field(default_factory=set)
+    tcp: TcpTracker = field(default_factory=TcpTracker)
+    masqueraded: str = ""
+    """The device whose address it was given; by another one it must not leave (nf_nat_oif_changed)."""
+
+    def judge(self, packet: Packet, direction: int) -> Judgement:
+        """What the tracker of its protocol says of a packet; all but TCP's take everything."""
+        if packet.protocol != TCP:
+            return Judgement.VALID
+        return self.tcp.segment(packet.tcp_flags, direction, seen_reply=self.seen_reply)
 
     @property
     def translated(self) -> int:
@@ -48,6 +48,30 @@ class Connections:
 
     def __init__(self) -> None:
         self._by_tuple: dict[Tuple, tuple[Connection, int]] = {}
+        self._attached: tuple[Tuple, Connection, int] | None = None
+
+    def attach(self, packet: Packet, connection: Connection | None, *, reset: bool = False) -> None:
+        """The packet is rejected: what its sender is told belongs to its connection (nf_ct_attach).
+
+        That is so even of a connection that nobody confirmed, which no tuple leads to. A `reset` ends one
+        that was confirmed (nf_ct_set_closing).
+        """
+        if reset and connection is not None and connection.confirmed and not packet.tcp_flags & RST:
+            connection.tcp.state = TcpState.CLOSE
+        # Nobody is told about an ICMP error, and no reset answers another.
+        silent = packet.embedded is not None or (reset and packet.tcp_flags & RST)
+        if connection is None or silent:
+            self._attached = None
+        else:
+            self._attached = packet.tuple, connection, packet.ct_direction
+
+    def resume(self, packet: Packet) -> tuple[Packet, Connection | None]:
+        """A packet that the host sends: what tells a sender has a connection from the very first hook on."""
+        attached, self._attached = self._attached, None
+        if attached is None or attached[0] not in (packet.embedded, packet.tuple.inverse):
+            return packet, None
+        _told, connection, direction = attached
+        return described(packet, connection, 1 - direction, State.RELATED), connection
 
     def enter(self, packet: Packet) -> tuple[Packet, Connection | None]:
         """What conntrack says when a packet passes its hook; a new connection is not confirmed yet."""
@@ -60,27 +84,53 @@ class Connections:
             if known is None:
                 return packet.with_(state=State.INVALID), None
             return described(packet, known[0], known[1], State.RELATED), known[0]
+        if packet.protocol == TCP and not is_sensible(packet.tcp_flags):
+            return packet.with_(state=State.INVALID), None
         known = self._by_tuple.get(packet.tuple)
         if known is None:
-            if not _begins(packet):
-                return packet.with_(state=State.INVALID), None
-            fresh = Connection(packet.tuple, packet.tuple.inverse)
-            return described(packet, fresh, 0, State.NEW), fresh
+            return self._begun(packet)
         connection, direction = known
+        said = connection.judge(packet, direction)
+        if said is Judgement.INVALID:
+            return packet.with_(state=State.INVALID), None
+        if said is not Judgement.VALID:
+            self.forget(connection)
+        if said is Judgement.REOPENED:
+            return self._begun(packet)
         if direction == 1:
             connection.seen_reply = True
         state = State.ESTABLISHED if connection.seen_reply else State.NEW
         return described(packet, connection, direction, state), connection
+
+    def _begun(self, packet: Packet) -> tuple[Packet, Connection | None]:
+        """The packet as the first of a connection, where it can be one."""
+        fresh = Connection(packet.tuple, packet.tuple.inverse)
+        if not _begins(packet) or fresh.judge(packet, 0) is Judgement.INVALID:
+            return packet.with_(state=State.INVALID), None
+        return described(packet, fresh, 0, State.NEW), fresh
+
+    def forget(self, connection: Connection) -> None:
+        """The connection is taken out of the table."""
+        for key in (connection.original, connection.reply):
+            if self.known(key) is connection:
+                del self._by_tuple[key]
+
+    def known(self, key: Tuple) -> Connection | None:
+        """The connection that packets of this tuple belong to, in either direction."""
+        found = self._by_tuple.get(key)
+        return None if found is None else found[0]
 
     def confirm(self, packet: Packet, connection: Connection | None) -> None:
         """The packet leaves the host or reaches a socket: from now on others are known by it."""
         if connection is None:
             return
         connection.mark = packet.connmark
-        if not connection.confirmed:
+        if not connection.confirmed and packet.ct_direction == 0:
             connection.confirmed = True
-            self._by_tuple.setdefault(connection.reply, (connection, 1))
             self._by_tuple[connection.original] = (connection, 0)
+            if connection.reply == connection.original:  # the reply is found first (nf_conntrack_hash_insert)
+                self._by_tuple[connection.reply] = (connection, 1)
+            self._by_tuple.setdefault(connection.reply, (connection, 1))
 
 
 def described(packet: Packet, connection: Connection, direction: int, state: State) -> Packet:
@@ -134,9 +184,7 @@ def _translated_error(packet: Packet, connection: Connection, half: int) -> Pack
 
 
 def _begins(packet: Packet) -> bool:
-    """Whether a packet can be the first of a connection."""
-    if packet.protocol == TCP:
-        return not packet.tcp_flags & RST and packet.tcp_flags & (SYN | ACK) != SYN | ACK
+    """Whether a packet can be the first of a connection; of TCP, its tracker says that."""
     if packet.protocol == ICMP:
         return packet.icmp_type in (8, 13, 15, 17)
     if packet.protocol == ICMPV6:

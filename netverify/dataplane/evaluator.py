@@ -7,23 +7,24 @@ looked at, and what remains is the packet's path.
 Two things here are for speed and change no result. A chain that writes nothing into packets is, where the
 algebra asks for it, computed once for all packets; each use then is an intersection. And such a chain is cut
 in halves, whose results are joined: folding rule by rule, the sets of a long chain stay large all the way.
+What a segment does is remembered by what it says (`segments`), in a memory that all evaluators over one
+algebra share: an edited ruleset is evaluated by what the edit left alone and a few new segments.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
 from netverify.dataplane.algebra import Algebra
 from netverify.dataplane.program import CompiledChain, CompiledRule, Program
+from netverify.dataplane.segments import GUARDED, Exits, Memory, Segment, Segments, memory_of
 from netverify.dataplane.targets import Ending, Verdict
+
+__all__ = ["Evaluator", "Exits", "Observer"]
 
 S = TypeVar("S")
 S_contra = TypeVar("S_contra", contravariant=True)
-
-Exits = dict[Ending, S]
-"""How a set of packets left a chain: the packets of each ending. Those that are in none did not enter."""
-
-_LEAF = 8  # rules that are folded one by one before halving pays
 
 
 class Observer(Protocol[S_contra]):
@@ -38,117 +39,275 @@ class Observer(Protocol[S_contra]):
         ...
 
 
-class Evaluator(Generic[S]):
-    """Runs the chains of a program over an algebra."""
+_Enter = Callable[[CompiledChain, S], Exits[S]]
+"""How a chain is called: what becomes of the packets that are sent into it."""
 
-    def __init__(self, program: Program, algebra: Algebra[S], observer: Observer[S] | None = None) -> None:
+
+class Evaluator(Generic[S]):
+    """Runs the chains of a program over an algebra.
+
+    With a `memory` of its own it neither finds what others computed nor leaves anything behind.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        algebra: Algebra[S],
+        observer: Observer[S] | None = None,
+        memory: Memory[S] | None = None,
+    ) -> None:
         self.program = program
         self.algebra = algebra
         self.observer = observer
-        self._summaries: dict[tuple[str, str, int, int], Exits[S]] = {}
+        self._memory = memory
+        self._segments: Segments | None = None
 
     def run(self, table: str, chain: str, entering: S) -> Exits[S]:
         """Send packets into one of the kernel's own chains; a chain that is not there accepts everything."""
-        found = self.program.chain(table, chain)
-        if found is None or self.algebra.is_empty(entering):
-            return {Verdict.ACCEPT: entering}
-        exits = self._chain(found, entering)
-        left = self.algebra.either(exits.pop(Verdict.FALL, self.algebra.nothing), self._returned(exits))
-        if not self.algebra.is_empty(left):
-            if self.observer is not None:
-                self.observer.reached_policy(found, left)
-            self._add(exits, found.policy, left)
-        return exits
+        return self._from_kernel(table, chain, entering, self.observer, self._chain)
+
+    def follow(self, table: str, chain: str, entering: S, observer: Observer[S] | None = None) -> Exits[S]:
+        """As `run`, for few packets: only rules that some of them can match are looked at.
+
+        No summaries are made, and the observer hears of rules that matched, and of policies, alone.
+        """
+
+        def enter(called: CompiledChain, packets: S) -> Exits[S]:
+            exits: Exits[S] = {}
+            left = self._follow(called, self._segment(called), packets, exits, enter, observer)
+            self._add(exits, Verdict.FALL, left)
+            return exits
+
+        return self._from_kernel(table, chain, entering, observer, enter)
 
     def reaching(self, chain: CompiledChain, index: int, packets: S) -> S:
         """Which of the packets, sent into a chain, come to its rule `index` (from 0).
 
         Few packets are followed quickly even through a long chain, by the summaries of its halves. The chain,
-        and those that it calls, must write nothing into packets.
+        and those that it calls, must write nothing into packets. The number of its rules as `index` asks who
+        comes to its end.
         """
-        start, stop = 0, len(chain.rules)
-        while stop - start > _LEAF:
-            middle = (start + stop) // 2
-            if index < middle:
-                stop = middle
+        segment = self._segment(chain)
+        while segment.halves is not None:
+            first, second = segment.halves
+            if index < second.start:
+                segment = first
             else:
-                left = self._summary(chain, start, middle).get(Verdict.FALL, self.algebra.nothing)
+                _exits, left = self._summary(chain, first)
                 packets = self.algebra.both(packets, left)
-                start = middle
-        return self._fold(chain, start, index, packets).get(Verdict.FALL, self.algebra.nothing)
+                segment = second
+        return self._fold({}, chain, range(segment.start, index), packets, self._chain)
+
+    def way_to(self, chain: CompiledChain, index: int, packets: S) -> tuple[S, list[S]]:
+        """As `reaching`, but not put together: what comes to a rule is the first set, cut by all the others.
+
+        The first are the packets that pass the few rules right before it; each of the others is what a longer
+        part of the chain leaves. Whether a single packet is in all of them is quickly asked.
+        """
+        segment, left = self._segment(chain), []
+        while segment.halves is not None:
+            first, second = segment.halves
+            if index < second.start:
+                segment = first
+            else:
+                left.append(self._summary(chain, first)[1])
+                segment = second
+        return self._fold({}, chain, range(segment.start, index), packets, self._chain), left
 
     def inspect(self, chain: CompiledChain, entering: S, observer: Observer[S]) -> None:
         """Send packets into any chain and tell what its own rules did, not those of the chains it calls."""
-        self._fold(chain, 0, len(chain.rules), entering, observer)
+        self._fold({}, chain, range(len(chain.rules)), entering, self._chain, observer)
+
+    def summary(self, chain: CompiledChain) -> Exits[S]:
+        """What a chain that writes nothing does to everything, without its policy."""
+        return self._cut(self._summary(chain, self._segment(chain)), self.algebra.everything)
+
+    def segments(self) -> Segments:
+        """How the chains are cut."""
+        if self._segments is None:
+            self._segments = Segments(self.program, self._known())
+        return self._segments
+
+    # --- whole chains ---------------------------------------------------------------------------------------
+
+    def _from_kernel(
+        self, table: str, chain: str, entering: S, observer: Observer[S] | None, enter: _Enter[S]
+    ) -> Exits[S]:
+        """Call one of the kernel's own chains, with its policy."""
+        found = self.program.chain(table, chain)
+        if found is None or self.algebra.is_empty(entering):
+            return {Verdict.ACCEPT: entering}
+        exits = enter(found, entering)
+        left = self.algebra.either(exits.pop(Verdict.FALL, self.algebra.nothing), self._returned(exits))
+        if not self.algebra.is_empty(left):
+            if observer is not None:
+                observer.reached_policy(found, left)
+            self._add(exits, found.policy, left)
+        return exits
+
+    def _chain(self, chain: CompiledChain, entering: S) -> Exits[S]:
+        if self.algebra.summarises and not chain.rewrites and self.observer is None:
+            return self._cut(self._summary(chain, self._segment(chain)), entering)
+        exits: Exits[S] = {}
+        left = self._fold(exits, chain, range(len(chain.rules)), entering, self._chain, self.observer)
+        self._add(exits, Verdict.FALL, left)
+        return exits
+
+    # --- segments -------------------------------------------------------------------------------------------
+
+    def _known(self) -> Memory[S]:
+        if self._memory is None:
+            self._memory = memory_of(self.algebra)
+        return self._memory
+
+    def _segment(self, chain: CompiledChain) -> Segment:
+        return self.segments().of(chain)
+
+    def _summary(self, chain: CompiledChain, segment: Segment) -> tuple[Exits[S], S]:
+        """What a segment does to everything: the endings, and who comes to the rule after it."""
+        known = self._known().summaries
+        found = known.get(segment.content)
+        if found is None:
+            exits: Exits[S] = {}
+            if segment.halves is None:
+                rules = range(segment.start, segment.stop)
+                left = self._fold(exits, chain, rules, self.algebra.everything, self._chain)
+            else:
+                first, second = (self._summary(chain, half) for half in segment.halves)
+                self._join(exits, first[0])
+                if not self.algebra.is_empty(first[1]):
+                    self._join_cut(exits, second[0], first[1])
+                left = self.algebra.both(first[1], second[1])
+            found = known[segment.content] = exits, left
+        return found
+
+    def _matching(self, chain: CompiledChain, segment: Segment) -> S:
+        """The packets that pass all tests of some rule of a segment."""
+        known = self._known().matching
+        found = known.get(segment.tests)
+        if found is None:
+            algebra = self.algebra
+            if segment.halves is None:
+                found = algebra.nothing
+                for index, tests in enumerate(segment.each, segment.start):
+                    found = algebra.either(found, self._passing(chain.rules[index], tests))
+            else:
+                found = algebra.either(*(self._matching(chain, half) for half in segment.halves))
+            known[segment.tests] = found
+        return found
+
+    def _passing(self, rule: CompiledRule, tests: int) -> S:
+        """The packets that pass all tests of a rule, which have that number."""
+        known = self._known().matching
+        found = known.get(tests)
+        if found is None:
+            found = known[tests] = self._tested(rule, self.algebra.everything)[0]
+        return found
+
+    def _follow(
+        self,
+        chain: CompiledChain,
+        segment: Segment,
+        entering: S,
+        exits: Exits[S],
+        enter: _Enter[S],
+        observer: Observer[S] | None,
+    ) -> S:
+        """Send packets through a segment; returns who comes to its end."""
+        algebra = self.algebra
+        if segment.stop - segment.start <= GUARDED:
+            met = algebra.both(entering, self._matching(chain, segment))
+            if algebra.is_empty(met):
+                return entering
+        if segment.halves is not None:
+            for half in segment.halves:
+                entering = self._follow(chain, half, entering, exits, enter, observer)
+            return entering
+        for index, tests in enumerate(segment.each, segment.start):
+            rule = chain.rules[index]
+            matched = algebra.both(entering, self._passing(rule, tests))
+            if not algebra.is_empty(matched):
+                if observer is not None:
+                    observer.tested(rule, -1, matched)
+                others = algebra.without(entering, matched)
+                entering = self._matched(chain, rule, matched, others, exits, enter)
+        return entering
+
+    # --- rules ----------------------------------------------------------------------------------------------
+
+    def _fold(
+        self,
+        exits: Exits[S],
+        chain: CompiledChain,
+        rules: range,
+        entering: S,
+        enter: _Enter[S],
+        observer: Observer[S] | None = None,
+    ) -> S:
+        """Rule by rule, as the kernel does it; returns who comes to the rule after them."""
+        algebra = self.algebra
+        for rule in chain.rules[rules.start : rules.stop]:
+            if algebra.is_empty(entering):
+                break
+            matched, failed = self._tested(rule, entering)
+            if observer is not None:
+                observer.tested(rule, failed, matched)
+            if failed < 0:
+                others = algebra.without(entering, matched)
+                entering = self._matched(chain, rule, matched, others, exits, enter)
+        return entering
+
+    def _tested(self, rule: CompiledRule, entering: S) -> tuple[S, int]:
+        """The packets that pass every test of a rule; or none, and the number of the test that failed."""
+        algebra, matched = self.algebra, entering
+        for number, test in enumerate(rule.tests):
+            matched = algebra.both(matched, algebra.satisfying(test.condition))
+            if algebra.is_empty(matched):
+                return matched, number
+        return matched, -1
+
+    def _matched(
+        self,
+        chain: CompiledChain,
+        rule: CompiledRule,
+        matched: S,
+        others: S,
+        exits: Exits[S],
+        enter: _Enter[S],
+    ) -> S:
+        """What a rule does with the packets that passed its tests; returns who goes on to the next rule."""
+        algebra = self.algebra
+        if rule.callee is not None:
+            left = enter(self.program.chains[chain.table, rule.callee], matched)
+            matched = left.pop(Verdict.FALL, algebra.nothing)
+            if not rule.part:  # what a part of a rule returns, its rule returns
+                matched = algebra.either(matched, self._returned(left))
+            self._join(exits, left)
+            if rule.goto:  # what comes back goes on where the caller of this chain would
+                self._add(exits, Verdict.RETURN, matched)
+                return others
+        elif rule.ending is not None:
+            self._add(exits, rule.ending, matched)
+            return others
+        elif rule.rewrite is not None:
+            matched = algebra.rewritten(matched, rule.rewrite)
+        if rule.last:
+            self._add(exits, Verdict.FALL, matched)
+            return others
+        return algebra.either(others, matched)
 
     def _returned(self, exits: Exits[S]) -> S:
         return exits.pop(Verdict.RETURN, self.algebra.nothing)
 
-    def _chain(self, chain: CompiledChain, entering: S) -> Exits[S]:
-        if not self.algebra.summarises or chain.rewrites or self.observer is not None:
-            return self._fold(chain, 0, len(chain.rules), entering, self.observer)
-        return self._cut(self._summary(chain, 0, len(chain.rules)), entering)
+    def _cut(self, summary: tuple[Exits[S], S], entering: S) -> Exits[S]:
+        cut: Exits[S] = {}
+        self._join_cut(cut, summary[0], entering)
+        self._add(cut, Verdict.FALL, self.algebra.both(summary[1], entering))
+        return cut
 
-    def _summary(self, chain: CompiledChain, start: int, stop: int) -> Exits[S]:
-        """What a part of a chain does to everything."""
-        key = (chain.table, chain.name, start, stop)
-        found = self._summaries.get(key)
-        if found is None:
-            if stop - start <= _LEAF:
-                found = self._fold(chain, start, stop, self.algebra.everything)
-            else:
-                middle = (start + stop) // 2
-                found = dict(self._summary(chain, start, middle))
-                left = found.pop(Verdict.FALL, self.algebra.nothing)
-                if not self.algebra.is_empty(left):
-                    self._join(found, self._cut(self._summary(chain, middle, stop), left))
-            self._summaries[key] = found
-        return found
-
-    def _fold(
-        self, chain: CompiledChain, start: int, stop: int, entering: S, observer: Observer[S] | None = None
-    ) -> Exits[S]:
-        """Rule by rule, as the kernel does it."""
-        algebra = self.algebra
-        exits: Exits[S] = {}
-        for rule in chain.rules[start:stop]:
-            if algebra.is_empty(entering):
-                return exits
-            matched, failed = entering, -1
-            for number, test in enumerate(rule.tests):
-                matched = algebra.both(matched, algebra.satisfying(test.condition))
-                if algebra.is_empty(matched):
-                    failed = number
-                    break
-            if observer is not None:
-                observer.tested(rule, failed, matched)
-            if failed < 0:
-                entering = self._matched(chain, rule, matched, algebra.without(entering, matched), exits)
-        if not algebra.is_empty(entering):
-            self._add(exits, Verdict.FALL, entering)
-        return exits
-
-    def _matched(self, chain: CompiledChain, rule: CompiledRule, matched: S, others: S, exits: Exits[S]) -> S:
-        """What a rule does with the packets that passed its tests; returns who goes on to the next rule."""
-        algebra = self.algebra
-        if rule.callee is not None:
-            left = self._chain(self.program.chains[chain.table, rule.callee], matched)
-            back = algebra.either(left.pop(Verdict.FALL, algebra.nothing), self._returned(left))
-            self._join(exits, left)
-            if rule.goto:  # what comes back goes on where the caller of this chain would
-                self._add(exits, Verdict.RETURN, back)
-                return others
-            return algebra.either(others, back)
-        if rule.ending is not None:
-            self._add(exits, rule.ending, matched)
-            return others
-        if rule.rewrite is not None:
-            matched = algebra.rewritten(matched, rule.rewrite)
-        return algebra.either(others, matched)
-
-    def _cut(self, summary: Exits[S], entering: S) -> Exits[S]:
-        cut = {ending: self.algebra.both(packets, entering) for ending, packets in summary.items()}
-        return {ending: packets for ending, packets in cut.items() if not self.algebra.is_empty(packets)}
+    def _join_cut(self, exits: Exits[S], more: Exits[S], entering: S) -> None:
+        for ending, packets in more.items():
+            self._add(exits, ending, self.algebra.both(packets, entering))
 
     def _join(self, exits: Exits[S], more: Exits[S]) -> None:
         for ending, packets in more.items():

@@ -29,7 +29,7 @@ WIDTHS: Mapping[str, int] = MappingProxyType(
         "bridged": 1, "tracked": 1, "ct_direction": 1, "ct_nat": 2, "ct_seen_reply": 1, "ct_protocol": 8,
         "ct_sport": 16, "ct_dport": 16, "reply_sport": 16, "reply_dport": 16, "mark": 32, "connmark": 32,
         "length": 16, "ttl": 8, "tos": 8, "fragment": 1, "mac": 49, "pkttype": 2, "uid": 33, "gid": 33,
-        "reverse_path": 2,
+        "reverse_path": 2, "mapping": 16,
     }
 )  # fmt: skip
 """Bits of each field of numbers but addresses, which have 32 or 128."""
@@ -45,6 +45,11 @@ def width(field: str, version: int, names: int) -> int:
     if field in NAMES:
         return max(1, (names - 1).bit_length())
     return WIDTHS[field]
+
+
+def together(field: str) -> tuple[str, ...]:
+    """The fields whose bits stand side by side with a field's, itself among them."""
+    return MARKS if field in MARKS else (field,)
 
 
 def encoded(field: str, value: int | None) -> int:

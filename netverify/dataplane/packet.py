@@ -46,18 +46,36 @@ class State(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Tuple:
-    """One direction of a connection: who, to whom, by what. For ICMP echo, `sport` holds the identifier."""
+    """One direction of a connection: who, to whom, by what.
+
+    For ICMP both ports hold the identifier, and `kind` the type and code, type * 256 + code.
+    """
 
     protocol: int
     source: int
     sport: int
     destination: int
     dport: int
+    kind: int = 0
 
     @property
     def inverse(self) -> Tuple:
-        """The other direction."""
-        return Tuple(self.protocol, self.destination, self.dport, self.source, self.sport)
+        """The other direction: for an ICMP question, that of its answer."""
+        kind = self.kind
+        if self.protocol in (ICMP, ICMPV6):
+            kind = _ANSWERS.get((self.protocol, kind >> 8), kind >> 8) << 8 | kind & 0xFF
+        return Tuple(self.protocol, self.destination, self.dport, self.source, self.sport, kind)
+
+
+_QUESTIONS = {
+    (ICMP, 8): 0,
+    (ICMP, 13): 14,
+    (ICMP, 15): 16,
+    (ICMP, 17): 18,
+    (ICMPV6, 128): 129,
+    (ICMPV6, 139): 140,
+}
+_ANSWERS = {**_QUESTIONS, **{(protocol, answer): kind for (protocol, kind), answer in _QUESTIONS.items()}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,8 +171,10 @@ class Packet:
     @property
     def tuple(self) -> Tuple:
         """What conntrack knows it by."""
-        dport = self.sport if self.protocol in (ICMP, ICMPV6) else self.dport
-        return Tuple(self.protocol, self.source, self.sport, self.destination, dport)
+        if self.protocol in (ICMP, ICMPV6):
+            kind = self.icmp_type << 8 | self.icmp_code
+            return Tuple(self.protocol, self.source, self.sport, self.destination, self.sport, kind)
+        return Tuple(self.protocol, self.source, self.sport, self.destination, self.dport)
 
     @property
     def is_icmp_error(self) -> bool:

@@ -1,18 +1,27 @@
-"""A ruleset made ready to run on a host: conditions instead of words, effects instead of targets."""
+"""A ruleset made ready to run on a host: conditions instead of words, effects instead of targets.
+
+Rules of iptables and of nftables become the same data. Tables of iptables go by their names, native ones by
+family and name, such as "inet filter"; a host's legacy tables, where it has both backends, begin with
+"legacy ".
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from netverify.dataplane.condition import ALWAYS, Condition
+from netverify.dataplane.condition import ALWAYS, All, AnyOf, Condition, Named, Not
 from netverify.dataplane.errors import DataplaneError
-from netverify.dataplane.matches import STATEFUL, Context, compile_match, text_of
+from netverify.dataplane.matches import Context, compile_match, is_shared, text_of
 from netverify.dataplane.rewrite import Rewrite
-from netverify.dataplane.targets import Ending, Verdict, compile_target
+from netverify.dataplane.targets import Ending, Verdict, changed_sets, compile_target
 from netverify.dataplane.view import HostView
 from netverify.ruleset import Chain, Match, Rule, RulePlace, Ruleset, Table
+from netverify.ruleset.nft import NftPlace, NftRule
+
+Place = RulePlace | NftPlace
+"""Where a rule of iptables or of nftables stands; number 0 is the policy of its chain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,23 +37,34 @@ class CompiledRule:
     """A rule: all its tests, and what follows when they hold.
 
     `not_modelled` says in words what its target would do beyond what is known here; the packet then goes on.
+
+    A rule of nftables can do several things, one after the other. It then calls a chain of its own that holds
+    its remaining steps (`part`): what that chain returns, the rule's own chain returns. Among such steps,
+    `last` ends the part for the packets that match and are not taken away: no later step sees them. `words`
+    are the step's, and `counts` says whether a counter of the rule counts what passes the tests; the rules of
+    iptables always count.
     """
 
-    place: RulePlace
-    rule: Rule
+    place: Place
+    rule: Rule | NftRule
     tests: tuple[Test, ...]
     ending: Ending | None = None
     rewrite: Rewrite | None = None
     callee: str | None = None
     goto: bool = False
     not_modelled: str = ""
+    part: bool = False
+    last: bool = False
+    words: str = ""
+    counts: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class CompiledChain:
     """A chain; `policy` is the ending of what reaches its end, FALL for a user's chain.
 
-    `rewrites` says whether it, or a chain that it calls, writes into packets.
+    `rewrites` says whether it, or a chain that it calls, writes into packets. `is_part` marks the steps of
+    one rule of nftables, which nobody wrote as a chain.
     """
 
     table: str
@@ -52,16 +72,21 @@ class CompiledChain:
     rules: tuple[CompiledRule, ...]
     policy: Verdict = Verdict.FALL
     rewrites: bool = False
+    place: Place | None = None
+    is_part: bool = False
 
     @property
-    def policy_place(self) -> RulePlace:
+    def policy_place(self) -> Place:
         """The place under which its policy counts."""
-        return RulePlace(self.table, self.name, 0)
+        return self.place or RulePlace(self.table, self.name, 0)
 
 
 @dataclass(frozen=True)
 class Program:
-    """Every chain of a ruleset, ready to run. Made by `compile_rules`."""
+    """Every chain of a ruleset, ready to run. Made by `compile_rules` and `nft.compile_nft`.
+
+    `ruleset` holds iptables' rules; that of a program of native nftables is empty and tells its family.
+    """
 
     ruleset: Ruleset
     host: HostView
@@ -71,29 +96,52 @@ class Program:
         """A chain, or None when the ruleset does not have it: then everything passes."""
         return self.chains.get((table, name))
 
+    def devices(self) -> frozenset[str]:
+        """Every device that a rule asks for; those that begin with `eth` are `eth+`."""
+        found: set[str] = set()
+        for chain in self.chains.values():
+            for rule in chain.rules:
+                for test in rule.tests:
+                    found.update(_devices(test.condition))
+        return frozenset(found - {""})
 
-def compile_rules(ruleset: Ruleset, host: HostView) -> Program:
+
+def _devices(condition: Condition) -> Iterator[str]:
+    if isinstance(condition, Named):
+        yield condition.name + "+" * condition.prefix
+    elif isinstance(condition, Not):
+        yield from _devices(condition.part)
+    elif isinstance(condition, All | AnyOf):
+        for part in condition.parts:
+            yield from _devices(part)
+
+
+def compile_rules(ruleset: Ruleset, host: HostView, *, prefix: str = "") -> Program:
     """Make a ruleset ready to run on `host`, whose addresses and sets its rules may ask for.
 
-    Raises DataplaneError where chains call each other in a circle, which the kernel refuses as well.
+    `prefix` is put before the names of its tables, to tell them from another backend's. Raises DataplaneError
+    where chains call each other in a circle, which the kernel refuses as well.
     """
     chains: dict[tuple[str, str], CompiledChain] = {}
     version = 4 if ruleset.family == "ipv4" else 6
     tests: dict[Match, Test] = {}
+    changing = changed_sets(ruleset, host.ipv4, host.ipv6)
     for table in ruleset.tables:
-        compiler = _TableCompiler(table, version, host, tests)
+        compiler = _TableCompiler(table, prefix + table.name, version, host, tests, changing)
         for chain in table.chains:
             compiler.compile(chain, ())
-        chains |= {(table.name, name): chain for name, chain in compiler.done.items()}
+        chains |= {(compiler.name, name): chain for name, chain in compiler.done.items()}
     return Program(ruleset, host, MappingProxyType(chains))
 
 
 @dataclass
 class _TableCompiler:
     table: Table
+    name: str
     version: int
     host: HostView
     tests: dict[Match, Test]
+    changing: frozenset[str] = frozenset()
     done: dict[str, CompiledChain] = field(default_factory=dict)
 
     def compile(self, chain: Chain, callers: tuple[str, ...]) -> CompiledChain:
@@ -101,9 +149,7 @@ class _TableCompiler:
             return self.done[chain.name]
         if chain.name in callers:
             circle = " -> ".join((*callers[callers.index(chain.name) :], chain.name))
-            raise DataplaneError(
-                f"host {self.host.name}, table {self.table.name}: chains in a circle: {circle}"
-            )
+            raise DataplaneError(f"host {self.host.name}, table {self.name}: chains in a circle: {circle}")
         for rule in chain.rules:
             callee = self.table.callee(rule)
             if callee is not None:
@@ -113,12 +159,12 @@ class _TableCompiler:
         if self.table.is_builtin(chain.name):
             policy = Verdict.DROP if chain.policy == "DROP" else Verdict.ACCEPT
         writes = any(r.rewrite is not None or (r.callee and self.done[r.callee].rewrites) for r in rules)
-        compiled = CompiledChain(self.table.name, chain.name, rules, policy, writes)
+        compiled = CompiledChain(self.name, chain.name, rules, policy, writes)
         self.done[chain.name] = compiled
         return compiled
 
     def _rule(self, chain: str, number: int, rule: Rule) -> CompiledRule:
-        place = RulePlace(self.table.name, chain, number)
+        place = RulePlace(self.name, chain, number)
         tests = tuple(
             test for test in (self._test(match, place) for match in rule.matches) if test is not None
         )
@@ -136,7 +182,8 @@ class _TableCompiler:
         known = self.tests.get(match)
         if known is None:
             where = f"{self.host.name}: {place}"
-            known = Test(compile_match(match, Context(self.version, self.host, where)), text_of(match))
-            if match.is_core or match.name not in STATEFUL:
+            context = Context(self.version, self.host, where, self.changing)
+            known = Test(compile_match(match, context), text_of(match))
+            if is_shared(match, self.changing):
                 self.tests[match] = known
         return None if known.condition == ALWAYS else known

@@ -1,34 +1,58 @@
-"""Who can send what through a host's FORWARD chain: for all packets at once, with an example for each pair.
+"""Who can send what to whom, for all packets at once, with an example for each pair.
 
-This asks the filter tables at one hook, for packets as they look there (after destination translation); the
-way of one packet through everything is `world.World.trace`.
+`passages` asks one ruleset, without routes and neighbours: between which devices its FORWARD chain lets
+something pass, as packets arrive, that is before nat PREROUTING translates them. `pairs` asks a world of hosts,
+from socket to socket, with everything that is on the way.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from netverify.dataplane.algebra import OnePacket
+from netverify.dataplane.bundles import BUNDLE, Bundler, simple_endings
 from netverify.dataplane.condition import Condition, Named, equals
+from netverify.dataplane.connections import DESTINATION
+from netverify.dataplane.encoding import with_room
 from netverify.dataplane.evaluator import Evaluator
 from netverify.dataplane.packet import Packet
-from netverify.dataplane.program import CompiledChain, CompiledRule, Program
+from netverify.dataplane.pairs import ModelsDisagree, Pair, Reach, pairs
+from netverify.dataplane.pieces import Known, Lens, Piece
+from netverify.dataplane.program import CompiledChain, CompiledRule, Place, Program
+from netverify.dataplane.readout import only as alone
 from netverify.dataplane.sets import PacketSets, Set
-from netverify.dataplane.targets import Verdict
+from netverify.dataplane.support import Support
+from netverify.dataplane.targets import Nat, NatKind, Verdict
+from netverify.dataplane.tracking import Tracker, inverse
 from netverify.ruleset import RulePlace
+
+__all__ = [
+    "ModelsDisagree",
+    "Pair",
+    "Passage",
+    "Reach",
+    "accepted",
+    "deciding_rule",
+    "pairs",
+    "passages",
+]
+
+_NEW = equals("state", 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Passage:
     """Some packet can go from one device to another: such a packet, and the rule that lets it pass.
 
-    `surely` says that it passes whatever the unknowns say; else `assumed` holds values with which it does.
+    `packet` is as it arrives; the rule sees it after destination translation. `surely` says that it passes
+    whatever the unknowns say; else `assumed` holds values with which it does.
     """
 
     in_interface: str
     out_interface: str
     packet: Packet
-    place: RulePlace
+    place: Place
     surely: bool = True
     assumed: tuple[tuple[str, bool], ...] = ()
 
@@ -48,13 +72,22 @@ def passages(
 ) -> list[Passage]:
     """Every pair of devices between which some packet that begins a connection can be forwarded.
 
-    `devices` are the host's, but for bridge ports and lo, unless given; `only` narrows the packets down, to a
-    service for instance. Pairs that nothing passes are not in the answer.
+    `devices` are the host's, but for bridge ports and lo, unless given; `only` narrows the packets down, as
+    they arrive, to a service for instance. Pairs that nothing passes are not in the answer. Raises
+    DataplaneError where the sets take more room than there is.
     """
-    sets = sets or PacketSets.of(program)
-    host = program.host
+    if sets is not None:
+        return _passages(program, devices, only, sets)
+    return with_room(lambda room: _passages(program, devices, only, PacketSets.of(program, capacity=room)))
+
+
+def _passages(
+    program: Program, devices: list[str] | None, only: Condition | None, sets: PacketSets
+) -> list[Passage]:
+    host, lens = program.host, Lens(sets)
     named = devices or [link.name for link in host.links if link.master is None and link.name != "lo"]
-    packets = accepted(program, sets) & sets.satisfying(equals("state", 1))
+    parts = list(_arriving(program, sets, lens))
+    packets = sets.union([part.packets for part in parts])
     if only is not None:
         packets = packets & sets.satisfying(only)
     found = []
@@ -65,31 +98,67 @@ def passages(
         for target in named:
             passing = entering & sets.satisfying(Named("out_interface", target))
             if not sets.is_empty(passing):
-                found.append(_passage(program, sets, passing, source, target))
+                found.append(_passage(program, lens, parts, passing, source, target))
     return found
 
 
-def _passage(program: Program, sets: PacketSets, passing: Set, source: str, target: str) -> Passage:
+def _arriving(program: Program, sets: PacketSets, lens: Lens) -> Iterator[Piece]:
+    """The new packets that FORWARD lets pass, as they arrive, by what nat PREROUTING makes of them."""
+    new = sets.satisfying(_NEW)
+    passing = accepted(program, sets) & new
+    chain = program.chain("nat", "PREROUTING")
+    endings = simple_endings(program, "nat")
+    if chain is None or chain.rewrites:
+        yield Piece(passing, {})
+        return
+    arriving = sets.entering("PREROUTING") & new
+    none = sets.satisfying(Named("out_interface", ""))
+    tracker = Tracker(lens, Support([program]).tested)
+    for ending, packets in Bundler(program, sets, endings).run("nat", "PREROUTING", arriving).items():
+        came = packets.exists(sets.cube("out_interface")) & ~none  # by whatever device it will leave
+        if ending in (Verdict.ACCEPT, Verdict.QUEUE):
+            yield Piece(came & passing, {})
+        elif isinstance(ending, Nat) and ending.kind is not NatKind.REDIRECT:
+            piece = _translated(tracker, Piece(came, {}), ending, endings)
+            devices = alone(sets, came, "in_interface")
+            yield piece.cut(lens.of(piece, passing & devices))
+
+
+def _translated(tracker: Tracker, piece: Piece, ending: Nat, endings: Sequence[Nat]) -> Piece:
+    original = tracker.tuple_of(piece)
+    known = Known(original, inverse(original), tracker.sets.true)
+    begun = piece.with_(known=known)
+    if ending is BUNDLE:
+        begun = tracker.bundled(begun, endings)
+    else:
+        begun = tracker.decided(begun, ending, DESTINATION, None)
+    return tracker.translated(begun, DESTINATION)
+
+
+def _passage(
+    program: Program, lens: Lens, parts: Sequence[Piece], passing: Set, source: str, target: str
+) -> Passage:
+    sets = lens.sets
     surely = sets.surely(passing)
     is_sure = not sets.is_empty(surely)
     chosen = surely if is_sure else passing
     packet = sets.example(chosen)
     if packet is None:
         raise ValueError("an empty set has no passage")
-    inside = _holding(sets, chosen, packet)
-    assumed = {} if is_sure else sets.assumptions(inside)
-    place = deciding_rule(program, packet, "filter", "FORWARD", assumed)
+    assumed = {} if is_sure else sets.assumptions(chosen & sets.singleton(packet))
+    seen = packet
+    for part in parts:
+        entered = lens.entered(part.packets & passing, packet, assumed)
+        if entered is not None:
+            seen = lens.became(part, packet, entered).with_(out_interface=target)
+            break
+    place = deciding_rule(program, seen, "filter", "FORWARD", assumed)
     return Passage(source, target, packet, place, is_sure, tuple(sorted(assumed.items())))
-
-
-def _holding(sets: PacketSets, packets: Set, packet: Packet) -> Set:
-    """The part of a set that is one packet, so that only unknowns are left open."""
-    return packets & sets.singleton(packet)
 
 
 def deciding_rule(
     program: Program, packet: Packet, table: str, chain: str, assume: dict[str, bool] | None = None
-) -> RulePlace:
+) -> Place:
     """The rule or policy that ends a packet's walk through one chain of the kernel's own."""
     last = _Last(RulePlace(table, chain, 0))
     Evaluator(program, OnePacket(packet, assume), last).run(table, chain, True)
@@ -99,7 +168,7 @@ def deciding_rule(
 class _Last:
     """Remembers the last rule that matched, or the policy."""
 
-    def __init__(self, place: RulePlace) -> None:
+    def __init__(self, place: Place) -> None:
         self.place = place
 
     def tested(self, rule: CompiledRule, failed: int, _matched: bool, /) -> None:

@@ -6,7 +6,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from netverify.dataplane.packet import Address, Packet, address
-from netverify.dataplane.view import LOCAL, LOOPBACK, HostView, Network, Route, RoutingRule
+from netverify.dataplane.view import (
+    LOCAL,
+    LOOPBACK,
+    HostView,
+    InterfaceAddress,
+    Network,
+    Route,
+    RoutingRule,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +33,7 @@ class Routing:
 
     def __init__(self, view: HostView) -> None:
         self.view = view
-        self._rules = sorted(view.routing_rules, key=lambda rule: rule.priority)
+        self.rules = sorted(view.routing_rules, key=lambda rule: rule.priority)
         self._tables: dict[tuple[int, int], dict[int, dict[int, list[Route]]]] = {}
         for route in (*_local_routes(view), *view.routes):
             if route.device is not None and route.kind == "unicast" and not view.link(route.device).up:
@@ -45,13 +53,19 @@ class Routing:
     ) -> Decision:
         """The way to a destination."""
         target = address(version, destination)
-        for rule in self._rules:
+        for rule in self.rules:
             if _applies(rule, version, destination, source, in_interface, mark) == rule.inverted:
                 continue
             route = self._longest(rule.table, version, destination)
             if route is not None:
                 return self._decision(route, target)
         return Decision("none", text="no route")
+
+    def by_length(self, table: int, version: int) -> Iterable[Route]:
+        """The routes of a table, the longest prefix first; of each network only the preferred one."""
+        for _length, by_network in sorted(self._tables.get((table, version), {}).items(), reverse=True):
+            for found in by_network.values():
+                yield min(found, key=lambda route: route.metric)
 
     def _longest(self, table: int, version: int, destination: int) -> Route | None:
         prefixes = self._tables.get((table, version), {})
@@ -83,24 +97,28 @@ class Routing:
 
     def address_of(self, device: str, towards: Address) -> Address | None:
         """The address of a device that suits a neighbour: of its subnet, else the first, else any other's."""
-        version = towards.version
-        own = [a for a in self.view.link(device).addresses if a.version == version]
-        if version == 6:
-            others = [a for link in self.view.links if link.up for a in link.addresses if a.version == 6]
-            candidates = [a for a in own or others if not a.ip.is_loopback and not a.ip.is_link_local]
+        if towards.version == 6 and towards in self.view.local_addresses:
+            return towards  # RFC 6724, section 5, rule 1
+        candidates = self.candidates(device, towards.version)
+        if towards.version == 6:
             return max(candidates, key=lambda a: _common(int(a.ip), int(towards))).ip if candidates else None
-        # An address of scope host, such as 127.0.0.1, is nobody's to send from but to itself.
-        own = [interface for interface in own if not interface.ip.is_loopback]
-        for interface in own:
-            if towards in interface.network:
-                return interface.ip
-        if own:
-            return own[0].ip
-        for link in self.view.links:
-            for interface in link.addresses:
-                if link.up and interface.version == version and not interface.ip.is_loopback:
-                    return interface.ip
-        return None
+        near = [interface for interface in candidates if towards in interface.network]
+        return (near or candidates)[0].ip if candidates else None
+
+    def candidates(self, device: str, version: int) -> list[InterfaceAddress]:
+        """The addresses from which `address_of` chooses: the device's own; without any, others of the host.
+
+        An address of scope host, such as 127.0.0.1, is nobody's to send from but to itself.
+        """
+        own = [a for a in self.view.link(device).addresses if a.version == version]
+        others = [a for link in self.view.links if link.up for a in link.addresses if a.version == version]
+        if version == 6:
+            return _of_global_scope(own) or _of_global_scope(others)
+        return [a for a in own if not a.ip.is_loopback] or [a for a in others if not a.ip.is_loopback][:1]
+
+
+def _of_global_scope(addresses: Iterable[InterfaceAddress]) -> list[InterfaceAddress]:
+    return [a for a in addresses if not a.ip.is_loopback and not a.ip.is_link_local]
 
 
 def _common(left: int, right: int) -> int:

@@ -7,15 +7,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from netverify.dataplane.algebra import OnePacket
 from netverify.dataplane.packet import Packet, State, address
-from netverify.dataplane.program import CompiledChain, CompiledRule
+from netverify.dataplane.program import CompiledChain, CompiledRule, Place
 from netverify.dataplane.targets import Reject
-from netverify.ruleset import RulePlace
+from netverify.ruleset.nft import NftPlace
 
 
 @dataclass(frozen=True, slots=True)
 class RuleStep:
-    """A rule was asked. `failed` is the number of the test that the packet did not pass, -1 if it matched."""
+    """A rule was asked. `failed` is the number of the test that the packet did not pass, -1 if it matched.
+
+    A rule of nftables may be several steps: its first tests, and then each thing that it does in turn.
+    """
 
     host: str
     hook: str
@@ -25,18 +29,23 @@ class RuleStep:
 
     @property
     def matched(self) -> bool:
-        """Whether the rule matched, so that its counter moved."""
+        """Whether the rule, or this step of it, matched."""
         return self.failed < 0
 
     @property
-    def place(self) -> RulePlace:
+    def counted(self) -> bool:
+        """Whether the rule's counter moved; a rule of nftables may have none, or have it at another step."""
+        return self.matched and self.rule.counts
+
+    @property
+    def place(self) -> Place:
         """Where the rule stands."""
         return self.rule.place
 
     @property
     def text(self) -> str:
         """The rule, and what came of it."""
-        said = f"{self.place}  {self.rule.rule}"
+        said = f"{self.place}  {self.rule.words or self.rule.rule}"
         if self.matched:
             warning = f"; not modelled: {self.rule.not_modelled}" if self.rule.not_modelled else ""
             return f"{said}  MATCHED{warning}"
@@ -58,7 +67,12 @@ class PolicyStep:
         return True
 
     @property
-    def place(self) -> RulePlace:
+    def counted(self) -> bool:
+        """Policies of iptables count what they decide; those of nftables do not."""
+        return not isinstance(self.place, NftPlace)
+
+    @property
+    def place(self) -> Place:
         """Where the policy counts."""
         return self.chain.policy_place
 
@@ -111,17 +125,17 @@ class Trace:
     verdict: str
     reason: str
     host: str
-    place: RulePlace | None = None
+    place: Place | None = None
     steps: tuple[Step, ...] = ()
     assumed: tuple[tuple[str, bool], ...] = ()
     answer: Reject | None = None  # what the sender is told
     locally: bool = False  # by an error of its own socket
 
-    def hits(self) -> dict[tuple[str, RulePlace], int]:
+    def hits(self) -> dict[tuple[str, Place], int]:
         """How far each rule's and policy's packet counter moves, by host and place."""
-        counted: dict[tuple[str, RulePlace], int] = {}
+        counted: dict[tuple[str, Place], int] = {}
         for step in self.steps:
-            if isinstance(step, RuleStep | PolicyStep) and step.matched:
+            if isinstance(step, RuleStep | PolicyStep) and step.counted:
                 counted[step.host, step.place] = counted.get((step.host, step.place), 0) + 1
         return counted
 
@@ -144,19 +158,20 @@ class Trace:
 
     def as_json(self) -> str:
         """The trace as a JSON document."""
-        return json.dumps(
-            {
-                "packet": packet_facts(self.packet),
-                "verdict": self.verdict,
-                "reason": self.reason,
-                "host": self.host,
-                "deciding": None if self.place is None else str(self.place),
-                "assumed": dict(self.assumed),
-                "final": packet_facts(self.final),
-                "steps": [_step_facts(step) for step in self.steps],
-            },
-            indent=2,
-        )
+        return json.dumps(self.facts(), indent=2)
+
+    def facts(self) -> dict[str, Any]:
+        """The trace for JSON."""
+        return {
+            "packet": packet_facts(self.packet),
+            "verdict": self.verdict,
+            "reason": self.reason,
+            "host": self.host,
+            "deciding": None if self.place is None else str(self.place),
+            "assumed": dict(self.assumed),
+            "final": packet_facts(self.final),
+            "steps": [_step_facts(step) for step in self.steps],
+        }
 
 
 def packet_facts(packet: Packet) -> dict[str, Any]:
@@ -226,12 +241,31 @@ def _step_facts(step: Step) -> dict[str, Any]:
         if step.after is not None:
             facts["changes"] = changes(step.packet, step.after)
         return facts
+    if isinstance(step.place, NftPlace):
+        facts["family"] = step.place.family
     facts |= {"table": step.place.table, "chain": step.place.chain, "number": step.place.number}
     facts["matched"] = step.matched
     if isinstance(step, RuleStep):
         facts["rule"] = str(step.rule.rule)
+        if step.rule.words:
+            facts["step"] = step.rule.words
         if not step.matched:
             facts["failed"] = step.rule.tests[step.failed].text
     else:
         facts["policy"] = step.chain.policy.value
     return facts
+
+
+class RuleWriter:
+    """Writes down what each rule does to one packet: an evaluator's observer."""
+
+    def __init__(self, recorder: Recorder, host: str, hook: str, algebra: OnePacket) -> None:
+        self.recorder, self.host, self.hook, self.algebra = recorder, host, hook, algebra
+
+    def tested(self, rule: CompiledRule, failed: int, _matched: bool, /) -> None:
+        """A rule, or a step of one, was asked."""
+        self.recorder.steps.append(RuleStep(self.host, self.hook, rule, failed, self.algebra.packet))
+
+    def reached_policy(self, chain: CompiledChain, _packets: bool, /) -> None:
+        """The end of one of the kernel's own chains was reached."""
+        self.recorder.steps.append(PolicyStep(self.host, self.hook, chain, self.algebra.packet))

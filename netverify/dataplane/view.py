@@ -7,7 +7,7 @@ These are facts, not a description of what to build: whoever has a topology, a s
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from ipaddress import (
     IPv4Interface,
@@ -20,14 +20,18 @@ from ipaddress import (
 from types import MappingProxyType
 
 from netverify.dataplane.errors import DataplaneError
+from netverify.dataplane.ipset import IpSet
 from netverify.dataplane.packet import Address
 from netverify.ruleset import Ruleset
+from netverify.ruleset.nft import NftRuleset
 
 InterfaceAddress = IPv4Interface | IPv6Interface
 Network = IPv4Network | IPv6Network
 
 ROUTE_KINDS = frozenset({"unicast", "local", "broadcast", "blackhole", "unreachable", "prohibit"})
 LOOPBACK = "lo"
+LEGACY = "legacy "
+"""Before the names of tables that iptables' legacy backend has on a host that uses both."""
 MAIN, DEFAULT, LOCAL = 254, 253, 255  # routing tables of rtnetlink(7)
 
 
@@ -90,7 +94,8 @@ DEFAULT_RULES = (RoutingRule(0, LOCAL), RoutingRule(32766, MAIN), RoutingRule(32
 class Service:
     """A socket that a host offers: `address` None is every address.
 
-    A userland proxy has an `upstream`, (address, port), to which it opens a connection of its own.
+    A userland proxy has an `upstream`, (address, port), to which it opens a connection of its own. A socket
+    that only holds its port takes what comes and never `answers`.
     """
 
     protocol: int
@@ -98,6 +103,7 @@ class Service:
     address: Address | None = None
     upstream: tuple[Address, int] | None = None
     version: int | None = None
+    answers: bool = True
 
 
 @dataclass(frozen=True)
@@ -106,8 +112,12 @@ class HostView:
 
     `routes` are those of all tables but local, which follows from the addresses; connected routes are among
     them (`with_connected_routes` adds them where nobody read them from a kernel). Sysctls have dots, and
-    slashes where a device's name has dots; what is not given has the kernel's default, 0. `sets` holds the
-    members of ipsets of addresses or networks.
+    slashes where a device's name has dots; what is not given has the kernel's default, 0. `sets` holds what
+    ipsets hold (`ipset.read_ipsets`), or the members of one of networks.
+
+    `ipv4` and `ipv6` are the rules of iptables. Where both backends have some, these are the nft backend's,
+    and `legacy` holds those of the other, at most one ruleset of each family. `nft` holds native nftables
+    alone, without the tables of iptables-nft (`nft_iptables.split_sources` parts them).
     """
 
     name: str
@@ -118,13 +128,17 @@ class HostView:
     ipv4: Ruleset = field(default_factory=lambda: Ruleset("ipv4"))
     ipv6: Ruleset = field(default_factory=lambda: Ruleset("ipv6"))
     services: tuple[Service, ...] = ()
-    sets: Mapping[str, tuple[Network, ...]] = field(default_factory=dict)
+    sets: Mapping[str, IpSet | tuple[Network, ...]] = field(default_factory=dict)
+    nft: NftRuleset = field(default_factory=NftRuleset)
+    legacy: tuple[Ruleset, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sysctls", MappingProxyType(dict(self.sysctls)))
         object.__setattr__(self, "sets", MappingProxyType(dict(self.sets)))
         if len({link.name for link in self.links}) != len(self.links):
             raise DataplaneError(f"host {self.name}: two devices have one name")
+        if len({ruleset.family for ruleset in self.legacy}) != len(self.legacy):
+            raise DataplaneError(f"host {self.name}: two legacy rulesets are of one family")
         for link in self.links:
             if link.master is not None and link.master not in self._links:
                 raise DataplaneError(
@@ -140,10 +154,7 @@ class HostView:
             for address in link.addresses
             if address.network.prefixlen < address.max_prefixlen or address.version == 6
         )
-        return HostView(
-            self.name, self.links, (*connected, *self.routes), self.routing_rules, self.sysctls,
-            self.ipv4, self.ipv6, self.services, self.sets,
-        )  # fmt: skip
+        return replace(self, routes=(*connected, *self.routes))
 
     def ruleset(self, version: int) -> Ruleset:
         """The rules for that IP version."""
@@ -195,11 +206,14 @@ class HostView:
 
     @cached_property
     def local_addresses(self) -> Mapping[Address, str]:
-        """Every address of the host's own, with its device; 127.0.0.0/8 is not among them."""
+        """Every address of the host's own, with its device; 127.0.0.0/8 is not among them.
+
+        A device that goes down loses its IPv6 addresses, while those of IPv4 stay the host's own.
+        """
         found: dict[Address, str] = {}
         for link in self.links:
-            if link.up:
-                for address in link.addresses:
+            for address in link.addresses:
+                if link.up or address.version == 4:
                     found.setdefault(address.ip, link.name)
         return MappingProxyType(found)
 
@@ -211,12 +225,13 @@ class HostView:
         return tuple(own)
 
     def broadcasts(self) -> tuple[IPv4Network, ...]:
-        """The IPv4 broadcast addresses of its devices, and 255.255.255.255."""
+        """The IPv4 broadcast addresses of its devices that are up, and 255.255.255.255."""
         own = [
             IPv4Network(address.network.broadcast_address)
             for link in self.links
+            if link.up and link.name != LOOPBACK
             for address in link.addresses
-            if isinstance(address, IPv4Interface) and address.network.prefixlen < 31 and link.name != LOOPBACK
+            if isinstance(address, IPv4Interface) and address.network.prefixlen < 31
         ]
         return (*own, IPv4Network("255.255.255.255"))
 

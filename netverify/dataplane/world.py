@@ -8,9 +8,12 @@ and behind every bridge on it, is asked who has the next hop's address (ARP, RFC
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, replace
+from ipaddress import IPv6Address
 
+from netverify.dataplane.connections import Connections
+from netverify.dataplane.discovery import stopped_discovery
 from netverify.dataplane.errors import DataplaneError
 from netverify.dataplane.packet import (
     ACK,
@@ -39,19 +42,22 @@ from netverify.dataplane.view import HostView, Link, Service
 Plug = tuple[str, str]
 """A host's name and a device of it."""
 
-_MOST_HOPS = 64  # more than any time to live lets a packet go in a sensible network
+MOST_HOPS = 64  # more than any time to live lets a packet go in a sensible network
 
 
 @dataclass(frozen=True)
 class Wire:
-    """Devices that hear each other: a cable, a switch. Pairs in `apart` do not (a macvlan and its parent)."""
+    """Devices that hear each other: a cable, a switch.
+
+    Pairs in `apart` do not: a device, and what stands on it (a macvlan).
+    """
 
     plugs: frozenset[Plug]
-    apart: frozenset[frozenset[Plug]] = frozenset()
+    apart: frozenset[tuple[Plug, Plug]] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
-class _Hop:
+class Hop:
     host: str
     bridge: str
     port: str
@@ -59,10 +65,10 @@ class _Hop:
 
 
 @dataclass(frozen=True, slots=True)
-class _Way:
+class Way:
     """How frames get from a device to the one who has an address: bridges passed, then the last device."""
 
-    hops: tuple[_Hop, ...]
+    hops: tuple[Hop, ...]
     host: str
     device: str
     port: str | None
@@ -98,6 +104,7 @@ class World:
         self.stacks = {view.name: Stack(view) for view in views}
         self.wires = tuple(wires)
         self._on: dict[Plug, list[Wire]] = {}
+        self._discovered: dict[tuple[str, str, str, str, IPv6Address], str] = {}
         for wire in self.wires:
             for plug in wire.plugs:
                 if plug[0] not in self.stacks:
@@ -106,7 +113,8 @@ class World:
 
     def forget(self) -> None:
         """Begin anew: no host knows a connection."""
-        self.stacks = {name: Stack(stack.view, stack.programs) for name, stack in self.stacks.items()}
+        for stack in self.stacks.values():
+            stack.connections = Connections()
 
     def packet(self, host: str, destination: Address, protocol: str | int, **fields: int) -> Packet | None:
         """The packet that a socket of `host` sends there, with the source that the kernel chooses, if any."""
@@ -141,7 +149,7 @@ class World:
         for stack in self.stacks.values():
             stack.recorder, stack.assume = recorder, assume or {}
         fate: Fate = begin(self.stacks[host])
-        for _ in range(_MOST_HOPS):
+        for _ in range(MOST_HOPS):
             if isinstance(fate, Sent):
                 host, fate = self._carry(host, fate, recorder)
             elif isinstance(fate, Redirected):
@@ -152,15 +160,27 @@ class World:
 
     def _carry(self, host: str, sent: Sent, recorder: Recorder) -> tuple[str, Fate]:
         """Over the wire, and over all bridges on it."""
-        way = self._resolve(host, sent.device, sent.next_hop)
+        way = self.resolve(host, sent.device, sent.next_hop)
         if way is None:
             reason = f"nobody on {sent.device} answers for {sent.next_hop}"
             recorder.event(host, "sent", "neighbour", reason, sent.packet)
             answer = HOST_UNREACHABLE[sent.packet.version]
             return host, Stopped(sent.packet, reason, answer=answer, locally=sent.locally)
+        if isinstance(sent.next_hop, IPv6Address):
+            unheard = self._undiscovered(host, sent.device, way, sent.next_hop)
+            if unheard:
+                recorder.event(host, "sent", "neighbour", unheard, sent.packet)
         return self._along(way, sent.packet)
 
-    def _along(self, way: _Way, packet: Packet) -> tuple[str, Fate]:
+    def _undiscovered(self, host: str, device: str, way: Way, neighbour: IPv6Address) -> str:
+        """Why neighbour discovery would fail; the packet goes on, as to a neighbour known for good."""
+        key = (host, device, way.host, way.device, neighbour)
+        if key not in self._discovered:
+            ends = self.stacks[host], device, self.stacks[way.host], way.device
+            self._discovered[key] = stopped_discovery(*ends, neighbour)
+        return self._discovered[key]
+
+    def _along(self, way: Way, packet: Packet) -> tuple[str, Fate]:
         for hop in way.hops:
             fate = self.stacks[hop.host].bridge(packet, hop.bridge, hop.port, hop.to_port)
             if not isinstance(fate, Bridged):
@@ -172,7 +192,7 @@ class World:
         return way.host, stack.bridge(packet, way.device, way.port, None)
 
     def _redirect(self, host: str, redirected: Redirected) -> tuple[str, Fate]:
-        way = self._resolve(host, redirected.bridge, redirected.next_hop)
+        way = self.resolve(host, redirected.bridge, redirected.next_hop)
         stack = self.stacks[host]
         if way is None:
             return host, Stopped(
@@ -184,11 +204,11 @@ class World:
         fate = stack.bridge_on(redirected.packet, redirected.bridge, way.first_port)
         return self._along(way, fate.packet) if isinstance(fate, Bridged) else (host, fate)
 
-    def _resolve(self, host: str, device: str, next_hop: Address) -> _Way | None:
-        """Ask everybody who can hear `device` for an address."""
+    def resolve(self, host: str, device: str, next_hop: Address) -> Way | None:
+        """Ask everybody who can hear a device for an address: the way there, None where nobody answers."""
         view = self.stacks[host].view
         ports = [port.name for port in view.ports(device)] if view.link(device).is_bridge else [device]
-        queue: deque[tuple[Plug, tuple[_Hop, ...], str]] = deque(((host, port), (), port) for port in ports)
+        queue: deque[tuple[Plug, tuple[Hop, ...], str]] = deque(((host, port), (), port) for port in ports)
         seen: set[Plug] = {(host, port) for port in ports}
         while queue:
             plug, hops, first = queue.popleft()
@@ -202,15 +222,15 @@ class World:
                     continue
                 if link.master is None:
                     if _answers(other, link, next_hop):
-                        return _Way(hops, heard[0], link.name, None, first)
+                        return Way(hops, heard[0], link.name, None, first)
                     continue
                 if _answers(other, other.link(link.master), next_hop):
-                    return _Way(hops, heard[0], link.master, link.name, first)
+                    return Way(hops, heard[0], link.master, link.name, first)
                 for port in other.ports(link.master):
                     onward = (heard[0], port.name)
                     if onward not in seen and port.up:
                         seen.add(onward)
-                        hop = _Hop(heard[0], link.master, link.name, port.name)
+                        hop = Hop(heard[0], link.master, link.name, port.name)
                         queue.append((onward, (*hops, hop), first))
         return None
 
@@ -219,7 +239,7 @@ class World:
             return
         for wire in self._on.get(plug, ()):
             for other in sorted(wire.plugs - {plug}):
-                if frozenset({plug, other}) not in wire.apart:
+                if not {(plug, other), (other, plug)} & wire.apart:
                     yield other
 
     # --- asking ---------------------------------------------------------------------------------------------
@@ -229,7 +249,7 @@ class World:
         packet: Packet,
         host: str,
         *,
-        listening: frozenset[tuple[str, int]] = frozenset(),
+        listening: Container[tuple[str, int]] = frozenset(),
         assume: Mapping[str, bool] | None = None,
     ) -> Exchange:
         """Send a request and follow what comes back.
@@ -239,20 +259,23 @@ class World:
         """
         request = self.trace(packet, host, assume=assume)
         if request.verdict != "delivered":
-            return self._refused(request, host, assume)
+            return self._refused(request, host, listening, assume)
         service = self._service(request, listening)
         if service is None:
             return self._closed(request, host, assume)
-        if service.upstream is not None:
-            beyond = self._proxied(request, service, listening, assume)
-            if beyond is None or not beyond.replied:
-                return Exchange(request, None, "refused", replied=False, beyond=beyond)
-            return Exchange(request, None, "delivered", replied=True, receiver=beyond.receiver, beyond=beyond)
+        if not service.answers and packet.protocol != TCP:
+            return Exchange(request, None, "delivered", replied=False, receiver=request.host)
+        if service.upstream is not None and packet.protocol != TCP:
+            return self._proxied(request, None, service.upstream, listening, assume)
         answer = self.trace(request.final.reply(), request.host, assume=assume)
-        replied = answer.verdict == "delivered" and answer.host == host
-        return Exchange(request, answer, "delivered", replied, request.host)
+        arrived = answer.verdict == "delivered" and answer.host == host
+        if service.upstream is None:  # the kernel completes a handshake, but says nothing for a service
+            return Exchange(request, answer, "delivered", arrived and service.answers, request.host)
+        if not arrived:  # without a handshake, the proxy never learns of the request
+            return Exchange(request, answer, "filtered", replied=False)
+        return self._proxied(request, answer, service.upstream, listening, assume)
 
-    def _service(self, request: Trace, listening: frozenset[tuple[str, int]]) -> Service | None:
+    def _service(self, request: Trace, listening: Container[tuple[str, int]]) -> Service | None:
         packet = request.final
         if packet.protocol in (ICMP, ICMPV6):
             return Service(packet.protocol, 0)
@@ -272,19 +295,22 @@ class World:
     def _proxied(
         self,
         request: Trace,
-        service: Service,
-        listening: frozenset[tuple[str, int]],
+        answer: Trace | None,
+        upstream: tuple[Address, int],
+        listening: Container[tuple[str, int]],
         assume: Mapping[str, bool] | None,
-    ) -> Exchange | None:
-        if service.upstream is None:
-            return None
-        address, port = service.upstream
-        packet = self.packet(
-            request.host, address, request.packet.protocol, dport=port, sport=request.packet.sport
-        )
+    ) -> Exchange:
+        """A proxy opens a connection of its own, and passes on what comes back."""
+        address, port = upstream
+        sport = request.packet.sport
+        packet = self.packet(request.host, address, request.packet.protocol, dport=port, sport=sport)
         if packet is None:
-            return None
-        return self.ask(packet, request.host, listening=listening, assume=assume)
+            return Exchange(request, answer, "refused", replied=False)
+        beyond = self.ask(packet, request.host, listening=listening, assume=assume)
+        if beyond.replied:
+            return Exchange(request, answer, "delivered", True, beyond.receiver, beyond)
+        silent = beyond.outcome in ("filtered", "delivered")
+        return Exchange(request, answer, "filtered" if silent else "refused", replied=False, beyond=beyond)
 
     def _closed(self, request: Trace, host: str, assume: Mapping[str, bool] | None) -> Exchange:
         """Nobody listens: a TCP reset, or an ICMP error."""
@@ -295,7 +321,13 @@ class World:
         arrived = back.verdict == "delivered" and back.host == host
         return Exchange(request, back, "refused" if arrived else "filtered", replied=False)
 
-    def _refused(self, request: Trace, host: str, assume: Mapping[str, bool] | None) -> Exchange:
+    def _refused(
+        self,
+        request: Trace,
+        host: str,
+        listening: Container[tuple[str, int]],
+        assume: Mapping[str, bool] | None,
+    ) -> Exchange:
         """The request did not arrive; perhaps the sender is told why."""
         answer, locally = request.answer, request.locally
         if answer is None:
@@ -306,8 +338,21 @@ class World:
         arrived = back.verdict == "delivered" and back.host == host
         outcome = _outcome(answer) if arrived else "filtered"
         if outcome == "refused" and request.place is not None:
-            outcome = "prohibited"  # a filter's word, whatever it sounds like
+            # A filter speaks in the target's name, by a reset or where translation gives its error that
+            # address. It is caught in the lie where somebody is known to listen there.
+            packet = request.packet
+            honest = back.final.source != packet.destination
+            if honest or (self._owner(packet, host), packet.dport) in listening:
+                outcome = "prohibited"
         return Exchange(request, back, outcome, replied=False)
+
+    def _owner(self, packet: Packet, host: str) -> str:
+        """The host that has the address which the sender asked; a loopback address is the sender's own."""
+        address = packet.destination_address
+        if address.is_loopback:
+            return host
+        owners = (n for n, stack in self.stacks.items() if address in stack.view.local_addresses)
+        return next(owners, "")
 
     def _error(self, packet: Packet, answer: Reject, host: str) -> Packet:
         """The packet that tells a sender."""

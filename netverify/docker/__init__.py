@@ -24,6 +24,7 @@ from netverify.docker.from_topology import docker_host
 from netverify.docker.layout import ipsets
 from netverify.docker.nft import nft_rules
 from netverify.docker.options import GATEWAY_MODES, GatewayMode
+from netverify.docker.recognition import Missing, Recognition, Stale, recognise
 from netverify.docker.step import Action, Step, play
 from netverify.docker.sysctl import loads_br_netfilter, sysctls
 from netverify.docker.version import GENERATIONS, Backend, Change, Generation, Version, generation_of
@@ -46,8 +47,11 @@ __all__ = [
     "Ingress",
     "Link",
     "Listener",
+    "Missing",
     "Protocol",
     "PublishedPort",
+    "Recognition",
+    "Stale",
     "Step",
     "UnsupportedEngine",
     "Version",
@@ -60,6 +64,7 @@ __all__ = [
     "loads_br_netfilter",
     "nft_rules",
     "play",
+    "recognise",
     "rules",
     "sysctls",
 ]

@@ -38,7 +38,6 @@ from netverify.docker.version import HAIRPIN_RULE_REMOVED, INTERNAL_IPV6_BY_BRID
 from netverify.docker.writer import (
     DOCKER,
     ESTABLISHED,
-    LOOPBACK,
     PAIRS,
     STAGE_1,
     STAGE_2,
@@ -123,10 +122,7 @@ class ClassicFirewaller(RuleWriter):
         by_pairs = self.host.generation is PAIRWISE
         if not by_pairs:
             yield Step(Action.DELETE, "filter", "FORWARD", f"-j {PAIRS}")
-        yield Step(Action.DELETE, "nat", "PREROUTING", f"{TO_LOCAL} {DOCKER}")
-        yield Step(Action.DELETE, "nat", "OUTPUT", f"! -d {LOOPBACK[self.family]} {TO_LOCAL} {DOCKER}")
-        yield Step(Action.DELETE, "nat", "OUTPUT", f"{TO_LOCAL} {DOCKER}")
-        yield Step(Action.REMOVE_CHAIN, "nat", DOCKER)
+        yield from self.remove_nat_chain()
         for chain in (DOCKER, PAIRS) if by_pairs else (DOCKER, STAGE_1, STAGE_2, PAIRS):
             yield Step(Action.REMOVE_CHAIN, "filter", chain)
 

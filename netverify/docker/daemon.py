@@ -22,7 +22,8 @@ from netverify.docker.errors import DockerError
 from netverify.docker.firewall import Firewaller, firewaller
 from netverify.docker.nft import nft_rules
 from netverify.docker.step import Step, play
-from netverify.docker.version import NFTABLES, RAW_RULES_RELOADED
+from netverify.docker.version import ISOLATION_RELOADED, NFTABLES, RAW_RULES_RELOADED, Version
+from netverify.docker.writer import PAIRS, STAGE_1, STAGE_2
 from netverify.ruleset import Chain, NftRuleset, Ruleset
 
 NO_RULES4 = Ruleset("ipv4")
@@ -108,8 +109,9 @@ class Daemon:
     def reloaded(self) -> Daemon:
         """After firewalld's reload: it flushes iptables, and the daemon writes its rules again.
 
-        Chains of users go and policies become ACCEPT. Engines of 28.2.0 to 28.3.2 do not write the raw
-        table's drops again (CVE-2025-54388). The nftables backend's tables are not touched.
+        Chains of users go and policies become ACCEPT. Before 28.0, but for 25.0.13, what keeps networks apart
+        is not written again (CVE-2025-54410), nor in 28.2.0 to 28.3.2 the raw table's drops (CVE-2025-54388).
+        The nftables backend's tables are not touched.
 
         Sources: moby libnetwork/iptables/firewalld.go (OnReloaded), and who registers with it in
         drivers/bridge; firewalld's FlushAllOnReload.
@@ -122,10 +124,11 @@ class Daemon:
         def steps(writer: Firewaller) -> Iterator[Step]:
             yield from writer.replay_chains()
             for network in host.networks:
-                yield from writer.add_network(network)
+                for step in writer.add_network(network):
+                    if network.internal or _is_written_again(host, step):
+                        yield step
             for step in _containers(writer, host):
-                by_port = "--dport" in step.rule
-                if step.table != "raw" or by_port or host.engine.has(RAW_RULES_RELOADED):
+                if _is_written_again(host, step):
                     yield step
             yield from writer.add_ingress()
             yield from writer.user_chain()
@@ -195,6 +198,16 @@ def _play(before: Daemon, steps: Steps, host: DockerHost) -> Daemon:
     if host.filters_ipv6 and host.generation is not NFTABLES:
         ipv6 = play(ipv6, steps(firewaller(host, "ipv6")))
     return Daemon(host, ipv4, ipv6)
+
+
+def _is_written_again(host: DockerHost, step: Step) -> bool:
+    """Whether the daemon repeats a step for an open network or a container after a reload."""
+    if step.chain in (STAGE_1, STAGE_2, PAIRS):
+        fixed_later = Version(25, 0, 13) <= host.engine < Version(26, 0)
+        return fixed_later or host.engine.has(ISOLATION_RELOADED)
+    if step.table == "raw" and "--dport" not in step.rule:
+        return host.engine.has(RAW_RULES_RELOADED)
+    return True
 
 
 def _containers(writer: Firewaller, host: DockerHost) -> Iterator[Step]:

@@ -56,7 +56,7 @@ class DefaultDropFirewaller(RuleWriter):
     def start(self, *, again: bool) -> Iterator[Step]:
         """The daemon starts. A policy is set only by the daemon that turns forwarding on, so not again."""
         yield Step(Action.DELETE, "filter", "FORWARD", f"-j {PAIRS}")
-        yield Step(Action.REMOVE_CHAIN, "nat", DOCKER)
+        yield from self.remove_nat_chain()
         for chain in _OWN_CHAINS:
             yield Step(Action.REMOVE_CHAIN, "filter", chain)
         yield from self.replay_chains()

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from typing import Literal, cast
+from typing import cast
 
-from netverify.docker.config import BridgeNetwork, DockerHost, Protocol, PublishedPort
+from netverify.docker.config import (
+    Attachment,
+    BridgeNetwork,
+    DockerHost,
+    ForwardPolicy,
+    Protocol,
+    PublishedPort,
+)
 from netverify.docker.errors import DockerError
+from netverify.docker.options import GatewayMode
+from netverify.docker.version import Backend
 from netverify.topology.inventory import offers_default_route
 from netverify.topology.model import Container, Endpoint, Network, NetworkDriver, Topology
 
@@ -29,13 +38,26 @@ def docker_host(topology: Topology, host_name: str) -> DockerHost:
         raise DockerError(
             f"host {host_name} of topology {topology.name} has no Docker daemon: give it docker"
         )
+    if daemon.backend == "nftables" and "ipv4" not in topology.host(host_name).forwarding:
+        raise DockerError(
+            f"host {host_name} of topology {topology.name}: Docker does not turn forwarding on with the "
+            "nftables backend, and refuses to start; give the host forwarding: [ipv4]"
+        )
+    there = topology.containers_on(host_name)
     return DockerHost(
         daemon.version,
         tuple(map(_bridge_network, filter(_is_bridge, topology.networks_on(host_name)))),
-        tuple(port for one in topology.containers_on(host_name) for port in _published(topology, one)),
-        forward_policy=cast(Literal["ACCEPT", "DROP"], daemon.forward_policy),  # checked by DockerDaemon
+        tuple(port for one in there for port in _published(topology, one)),
+        forward_policy=cast(ForwardPolicy, daemon.forward_policy),  # checked by DockerDaemon, like the others
         userland_proxy=daemon.userland_proxy,
         ip6tables=daemon.ipv6,
+        forward_policy6=cast(ForwardPolicy, daemon.forward_policy6),
+        ip_forward_no_drop=daemon.ip_forward_no_drop,
+        allow_direct_routing=daemon.allow_direct_routing,
+        raw_rules=daemon.raw_rules,
+        accept_fwmark=daemon.accept_fwmark,
+        backend=cast(Backend, daemon.backend),
+        attached=tuple(place for one in there for place in _attachments(topology, one)),
     )
 
 
@@ -56,7 +78,19 @@ def _bridge_network(network: Network) -> BridgeNetwork:
         internal=network.internal,
         icc=network.icc,
         masquerade=network.masquerade,
+        host_binding=network.host_binding,
+        gateway_mode=cast(GatewayMode, network.gateway_mode),
+        gateway_mode6=cast(GatewayMode, network.gateway_mode6),
+        trusted=network.trusted,
     )
+
+
+def _attachments(topology: Topology, container: Container) -> Iterator[Attachment]:
+    for endpoint in container.endpoints:
+        if _is_bridge(topology.network(endpoint.network)):
+            address = cast(IPv4Address, endpoint.address(4))  # every bridge network has an IPv4 subnet
+            address6 = cast(IPv6Address | None, endpoint.address(6))
+            yield Attachment(endpoint.network, address, address6, container.name)
 
 
 def _published(topology: Topology, container: Container) -> Iterator[PublishedPort]:

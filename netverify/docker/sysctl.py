@@ -44,16 +44,20 @@ def loads_br_netfilter(host: DockerHost) -> bool:
 
 
 def _sysctls(host: DockerHost) -> Iterator[tuple[str, str]]:
-    yield "net.ipv4.ip_forward", "1"
+    turns_on = host.backend == "iptables"  # with the other the operator does, moby PR 50646
+    if turns_on:
+        yield "net.ipv4.ip_forward", "1"
     for network in host.networks:
         # sysctl(8) writes a dot within a device's name as a slash.
         device = network.bridge.replace(".", "/")
         if host.engine.has(ACCEPT_RA_OFF):
             yield f"net.ipv6.conf.{device}.accept_ra", "0"
         if network.subnet6 is not None:
-            yield f"net.ipv6.conf.{device}.disable_ipv6", "0"
-            yield "net.ipv6.conf.default.forwarding", "1"
-            yield "net.ipv6.conf.all.forwarding", "1"
+            if network.gateway_mode6 != "isolated":  # its bridge has no address, and stays without IPv6
+                yield f"net.ipv6.conf.{device}.disable_ipv6", "0"
+            if turns_on:
+                yield "net.ipv6.conf.default.forwarding", "1"
+                yield "net.ipv6.conf.all.forwarding", "1"
         if not host.userland_proxy:
             yield f"net.ipv4.conf.{device}.route_localnet", "1"
         if _needs_br_netfilter(host, network):

@@ -129,6 +129,11 @@ DIRECT_ROUTING = Change(
 USER_CHAIN_WITHOUT_RETURN = Change(
     Version(28, 2, 2), "DOCKER-USER is made empty, without a RETURN at its end", "moby commit dc519a0f18"
 )
+ISOLATION_RELOADED = Change(
+    Version(28, 0),
+    "what keeps networks apart comes back after firewalld's reload (also in 25.0.13)",
+    "CVE-2025-54410",
+)
 RAW_RULES_RELOADED = Change(
     Version(28, 3, 3), "drops in the raw table come back after firewalld's reload", "CVE-2025-54388, PR 50506"
 )

@@ -114,6 +114,13 @@ class RuleWriter:
 
     # Chains beside the main ones.
 
+    def remove_nat_chain(self) -> Iterator[Step]:
+        """The nat table's DOCKER of an earlier run, and the jumps to it in both their forms."""
+        yield Step(Action.DELETE, "nat", "PREROUTING", f"{TO_LOCAL} {DOCKER}")
+        yield Step(Action.DELETE, "nat", "OUTPUT", f"! -d {LOOPBACK[self.family]} {TO_LOCAL} {DOCKER}")
+        yield Step(Action.DELETE, "nat", "OUTPUT", f"{TO_LOCAL} {DOCKER}")
+        yield Step(Action.REMOVE_CHAIN, "nat", DOCKER)
+
     def user_chain(self) -> Iterator[Step]:
         """DOCKER-USER, with whatever a person put there, on top of FORWARD."""
         if self.family == "ipv6" and not self.engine.has(USER_CHAIN_IPV6):

@@ -17,9 +17,11 @@ import json
 import os
 import socket
 import subprocess
+import sys
 import tarfile
 import tempfile
 from contextlib import ExitStack
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
@@ -86,6 +88,26 @@ class EngineError(KernelError):
     """The engine did not start, or refused a request; the message holds its own words."""
 
 
+def _address(text: str) -> IPv4Address | IPv6Address:
+    """An address of /proc/net/tcp: words of 32 bits, each as this machine holds it in memory."""
+    words = [int(text[at : at + 8], 16).to_bytes(4, sys.byteorder) for at in range(0, len(text), 8)]
+    return ip_address(b"".join(words))
+
+
+def _last_of(keeper: subprocess.Popen[str]) -> str:
+    return "" if keeper.stderr is None else keeper.stderr.read().strip()
+
+
+def _end(keeper: subprocess.Popen[str]) -> None:
+    """Close the input that the namespaces live by, and wait until all is removed."""
+    if keeper.stdin is not None and not keeper.stdin.closed:
+        keeper.stdin.close()
+    keeper.wait()
+    for stream in (keeper.stdout, keeper.stderr):
+        if stream is not None:
+            stream.close()
+
+
 class _Connection(http.client.HTTPConnection):
     """HTTP over a unix socket."""
 
@@ -97,6 +119,32 @@ class _Connection(http.client.HTTPConnection):
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
         self.sock.connect(str(self.path))
+
+
+def installed_version(root: Path = Path("/")) -> str:
+    """The version of the engine under `root`, as dockerd prints it. Raises MissingCapability."""
+    program = root / "usr/sbin/dockerd"
+    if os.geteuid() != 0 or not program.exists():
+        raise MissingCapability(
+            "a Docker engine",
+            f"{program} is not there" if os.geteuid() == 0 else "dockerd runs as root only",
+            "Run `make engines` as root: it fetches Debian's packages and installs nothing",
+        )
+    command = ["chroot", str(root), "/usr/sbin/dockerd", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    words = done.stdout.replace(",", "").split()  # Docker version 28.5.2, build 1234567
+    if done.returncode != 0 or len(words) < 3:
+        raise EngineError(f"{program} --version: {(done.stderr or done.stdout).strip()}")
+    return words[2]
+
+
+def has_sctp() -> bool:
+    """Whether the kernel has SCTP's sockets, without which an engine refuses to publish its ports."""
+    try:
+        socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_SCTP).close()
+    except OSError:
+        return False
+    return True
 
 
 class Engine:
@@ -113,16 +161,11 @@ class Engine:
         self._stack = ExitStack()
         self._work = Path()
         self._inside: list[str] = []
+        self._keeper: subprocess.Popen[str]
         self._daemon: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Engine:
-        program = self.root / "usr/sbin/dockerd"
-        if os.geteuid() != 0 or not program.exists():
-            raise MissingCapability(
-                "a Docker engine",
-                f"{program} is not there" if os.geteuid() == 0 else "dockerd runs as root only",
-                "Run `make engines` as root: it fetches Debian's packages and installs nothing",
-            )
+        installed_version(self.root)
         with ExitStack() as stack:
             self._work = Path(tempfile.mkdtemp(prefix="netverify-engine-"))
             keeper = subprocess.Popen(
@@ -135,10 +178,11 @@ class Engine:
                 start_new_session=True,  # a terminal's Ctrl-C is for netverify, which then ends this
             )
             stack.callback(self._reap)
-            stack.callback(keeper.communicate)  # closes the input that the namespaces live by, and waits
+            stack.callback(_end, keeper)
+            self._keeper = keeper
             said = keeper.stdout.readline().split() if keeper.stdout is not None else []
             if said[:1] != ["ready"]:
-                raise EngineError(f"no namespaces for an engine: {keeper.communicate()[1].strip()}")
+                raise EngineError(f"no namespaces for an engine: {_last_of(keeper)}")
             self._inside = ["nsenter", "--target", said[1], "--net", "--mount", "--pid"]
             self._stack = stack.pop_all()
         return self
@@ -180,23 +224,37 @@ class Engine:
         if self._daemon is not None:
             self._daemon.wait(_CALL_TIMEOUT)
 
-    def import_image(self, busybox: Path) -> None:
-        """Give the engine an image with this statically linked busybox and nothing else."""
-        archive = io.BytesIO()
-        with tarfile.open(fileobj=archive, mode="w") as tar:
-            tar.add(busybox, "busybox")
-        self.call("POST", f"/images/create?fromSrc=-&repo={IMAGE}", archive.getvalue(), "application/x-tar")
-
     def create(self, host: DockerHost) -> None:
         """Make the host's networks and start its containers, each in its order."""
         for network in host.networks:
             if not network.default:
                 self.call("POST", "/networks/create", network_request(network))
-        for request in container_requests(host, IMAGE, COMMAND):
+        requests = container_requests(host, IMAGE, COMMAND)
+        if requests:
+            self._import_image()
+        for request in requests:
             self.call("POST", f"/containers/create?name={quote(request.name)}", request.body)
             for network_name, body in request.joins.items():
                 self.call("POST", f"/networks/{quote(network_name)}/connect", body)
             self.call("POST", f"/containers/{quote(request.name)}/start")
+
+    def remove_container(self, name: str) -> None:
+        """Stop and remove a container."""
+        self.call("DELETE", f"/containers/{quote(name)}?force=true")
+
+    def load(self, ipv4: Ruleset, ipv6: Ruleset) -> None:
+        """Put these rules in place of all that stand now."""
+        for program, ruleset in (("iptables-restore", ipv4), ("ip6tables-restore", ipv6)):
+            self.run(program, stdin=ruleset.render())
+
+    def abandon(self) -> None:
+        """What the kernel does when the process that holds the engine dies, and then wait for the effect."""
+        _end(self._keeper)
+
+    @property
+    def name(self) -> str:
+        """What the engine's folder, control groups and processes have in their names."""
+        return self._work.name
 
     def iptables(self) -> tuple[Ruleset, Ruleset]:
         """The rules that stand now, of IPv4 and of IPv6."""
@@ -207,9 +265,27 @@ class Engine:
         """Everything that nftables holds now."""
         return NftRuleset.parse(self.run("nft", "-j", "list", "ruleset"))
 
-    def run(self, *command: str) -> str:
+    def sysctl(self, key: str) -> str:
+        """A setting of the engine's host; as in sysctl(8), a dot within a device's name is a slash."""
+        swapped = key.translate(str.maketrans("./", "/."))
+        return self.run("cat", f"/proc/sys/{swapped}").strip()
+
+    def sockets(self) -> set[tuple[str, IPv4Address | IPv6Address, int]]:
+        """Where somebody listens on the engine's host: protocol, address, port (proc(5), /proc/net/tcp)."""
+        found = set()
+        for name, listening in (("tcp", "0A"), ("tcp6", "0A"), ("udp", "07"), ("udp6", "07")):
+            for line in self.run("cat", f"/proc/net/{name}").splitlines()[1:]:
+                _number, local, _remote, state, *_ = line.split()
+                if state == listening:
+                    address, _, port = local.partition(":")
+                    found.add((name[:3], _address(address), int(port, 16)))
+        return found
+
+    def run(self, *command: str, stdin: str = "") -> str:
         """What a command in the engine's root and namespaces prints. Raises EngineError if it fails."""
-        done = subprocess.run(self._chroot(*command), capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            self._chroot(*command), input=stdin, capture_output=True, text=True, check=False
+        )
         if done.returncode != 0:
             raise EngineError(f"{' '.join(command)} in the engine's namespaces: {done.stderr.strip()}")
         return done.stdout
@@ -230,6 +306,19 @@ class Engine:
             raise EngineError(f"Docker {self.version}: {method} {path}: {text.strip()}\n{self._last_words()}")
         answer = json.loads(text) if text.lstrip().startswith("{") and kind == "application/json" else {}
         return answer if isinstance(answer, dict) else {}
+
+    def _import_image(self) -> None:
+        """Give the engine an image with a statically linked busybox and nothing else."""
+        programs = [self.root / folder / "busybox" for folder in ("usr/bin", "bin")]
+        found = next((path for path in programs if path.exists()), None)
+        if found is None:
+            raise MissingCapability(
+                "busybox", f"no busybox under {self.root}", "Install it: apt-get install busybox-static"
+            )
+        archive = io.BytesIO()
+        with tarfile.open(fileobj=archive, mode="w") as tar:
+            tar.add(found.resolve(), "busybox")
+        self.call("POST", f"/images/create?fromSrc=-&repo={IMAGE}", archive.getvalue(), "application/x-tar")
 
     def _chroot(self, *command: str) -> list[str]:
         path = "PATH=/usr/sbin:/usr/bin:/sbin:/bin"

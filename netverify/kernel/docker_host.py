@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING
+
+from pyroute2.ipset import IPSet
 
 from netverify import docker
 from netverify.docker.from_topology import docker_host
@@ -25,9 +28,13 @@ def start_docker(lab: Lab, host: str) -> None:
     if not engine.userland_proxy:
         _hairpin(lab, host)
     ipv4, ipv6 = docker.rules(engine)
+    if docker.ipsets(engine):
+        lab.visit(host, lambda: _make_sets(engine))
     for version, rules in ((4, ipv4), (6, ipv6)):
         if rules.tables and version in lab.plan.versions:
             lab.firewall(host).restore(rules.render(), version=version)
+    if engine.backend == "nftables":
+        lab.nft_firewall(host).load(docker.nft_rules(engine))
     for listener in docker.listeners(engine):
         if listener.address.version not in lab.plan.versions:
             continue
@@ -50,3 +57,13 @@ def _hairpin(lab: Lab, host: str) -> None:
         if endpoint.host_device is not None
     ]
     lab.netlink(host, [netlink.set_hairpin(port) for port in ports])
+
+
+def _make_sets(engine: docker.DockerHost) -> None:
+    """The sets that 28.0.0's rules look into, before the rules that name them."""
+    with IPSet() as sets:
+        for name, subnets in docker.ipsets(engine).items():
+            family = socket.AF_INET6 if name.endswith("v6") else socket.AF_INET
+            sets.create(name, stype="hash:net", family=family)
+            for subnet in subnets:
+                sets.add(name, str(subnet), family=family, etype="net")

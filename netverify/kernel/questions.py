@@ -168,10 +168,16 @@ def _addressed(lab: Lab, probe: Probe) -> tuple[str, ...]:
 
 
 def _listeners(lab: Lab, probe: Probe, names: Iterable[str], relays: Sequence[Relay]) -> list[Listener]:
-    """One listener for each namespace, unless a userland proxy has the port already."""
+    """One listener for each namespace, unless a userland proxy has the port already.
+
+    Proxies that lead from one IP version to the other find a listener of that other version too.
+    """
     taken = {relay.namespace.fd for relay in relays if relay.port == probe.port}
     spaces = {lab.namespace(name).fd: lab.namespace(name) for name in names}
-    return [Listener(namespace, probe.port) for fd, namespace in spaces.items() if fd not in taken]
+    listeners = [Listener(namespace, probe.port) for fd, namespace in spaces.items() if fd not in taken]
+    upstreams = {relay.upstream.version for relay in relays if relay.upstream is not None}
+    others = upstreams - {probe.version}
+    return listeners + [replace(listener, version=version) for version in others for listener in listeners]
 
 
 def _relays(lab: Lab, probe: Probe) -> list[Relay]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import struct
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from netverify.kernel.channel import NETLINK_SOCK_DIAG, Channel, NetlinkError
@@ -57,7 +58,8 @@ def missing_listeners(visitor: Visitor, listeners: Sequence[Listener], probe: Pr
     if probe.port is None:
         return {}
     found = visitor.visit_all(
-        (listener.namespace, lambda: listening_ports(probe.protocol, probe.version)) for listener in listeners
+        (listener.namespace, partial(listening_ports, probe.protocol, listener.version or probe.version))
+        for listener in listeners
     )
     return {
         listener.namespace.name: f"no {probe.protocol} listener on port {listener.port} in "

@@ -97,7 +97,7 @@ class _Builder:
         return device in self.plan.devices.get(node, {})
 
     def _wire(self, wire: Wire) -> Iterator[NotTwinned]:
-        standing = {child: parent for pair in wire.apart for parent, child in (self._parent_first(pair),)}
+        standing = {child: parent for parent, child in wire.apart}
         plugs = sorted(wire.plugs - standing.keys())
         if wire in self.switches:
             switch = self.switches[wire]
@@ -107,11 +107,6 @@ class _Builder:
             self._veth(plugs[0], plugs[1], None)
         for child, parent in sorted(standing.items()):
             yield from self._macvlan(parent, child)
-
-    def _parent_first(self, pair: frozenset[Plug]) -> tuple[Plug, Plug]:
-        """Of two devices that do not hear each other: the one that the other stands on."""
-        first, second = sorted(pair, key=lambda plug: len(self.views[plug[0]].links), reverse=True)
-        return first, second
 
     def _veth(self, near: Plug, far: Plug, master: int | None) -> None:
         macs = [

@@ -6,15 +6,20 @@ from ipaddress import ip_address
 
 from netverify.errors import InputError
 from netverify.reachability.text import printable
-from netverify.ruleset import Rule, RulePlace
+from netverify.ruleset import NftPlace, NftRule, Rule, RulePlace
 from netverify.topology.model import Address
 
 
-def describe(host: str, place: RulePlace, rule: Rule | None) -> str:
+def describe(host: str, place: RulePlace | NftPlace, rule: Rule | NftRule | None) -> str:
     """A rule as people find it again: host, table, chain, number, text."""
-    if rule is None:
-        return f"{host}: {place.table} {place.chain} policy"
-    return f"{host}: {place.table} {place.chain} rule {place.number}: {rule.render()}"
+    text = "" if rule is None else f": {rule}"
+    return f"{host}: {place_words(place)}{text}"
+
+
+def place_words(place: RulePlace | NftPlace) -> str:
+    """Where a rule stands: `filter FORWARD rule 3`, `inet firewalld filter_FWD policy`."""
+    table = place.table if isinstance(place, RulePlace) else f"{place.family} {place.table}"
+    return f"{table} {place.chain} " + ("policy" if place.number == 0 else f"rule {place.number}")
 
 
 def split_target(text: str) -> tuple[str, Address | None, int | None]:

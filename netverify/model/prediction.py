@@ -8,14 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from netverify.dataplane.trace import Trace
+from netverify.dataplane.program import Place
+from netverify.dataplane.trace import RuleStep, Trace
 from netverify.dataplane.world import Exchange, World
 from netverify.errors import InputError
 from netverify.model.naming import describe, split_target
 from netverify.model.topologies import with_rules, world_of
 from netverify.reachability.observed import ObservedMatrix
 from netverify.reachability.probe import Cell, Outcome, Probe
-from netverify.ruleset import Rule, RulePlace, Ruleset
+from netverify.ruleset import NftRule, Rule, Ruleset
 from netverify.topology.model import Topology
 
 
@@ -69,7 +70,7 @@ def cell(
     listeners: Sequence[str] | None = None,
 ) -> Cell:
     """One pair. Its `rules` are those whose counters would move, its `detail` what decides."""
-    return as_cell(source, target, exchange(topology, world, probe, source, target, listeners), world)
+    return as_cell(source, target, exchange(topology, world, probe, source, target, listeners))
 
 
 def exchange(
@@ -100,23 +101,29 @@ def exchange(
     return world.ask(packet, sender, listening=listening)
 
 
-def as_cell(source: str, target: str, found: Exchange | None, world: World) -> Cell:
+def as_cell(source: str, target: str, found: Exchange | None) -> Cell:
     """What a probe would see of an exchange."""
     if found is None:
         return Cell(source, target, Outcome.UNREACHABLE, detail="the sender has no address to send from")
     outcome = Outcome(found.outcome)
     rules = tuple(
-        f"{describe(host, place, _rule(world, trace, host, place))} [{count}]"
-        for trace in _traces(found)
+        f"{describe(host, place, rules.get((host, place)))} [{count}]"
+        for trace, rules in ((trace, _rules_of(trace)) for trace in _traces(found))
         for (host, place), count in trace.hits().items()
     )
     decided = found.decided
-    seen = str(found.request.final.source_address) if found.request.verdict == "delivered" else None
+    last = _last(found)
+    seen = str(last.request.final.source_address) if last.request.verdict == "delivered" else None
     detail = decided.reason
     if outcome is Outcome.FILTERED and decided.place is not None:
-        rule = _rule(world, decided, decided.host, decided.place)
+        rule = _rules_of(decided).get((decided.host, decided.place))
         detail = f"dropped by {describe(decided.host, decided.place, rule)}"
     return Cell(source, target, outcome, seen, found.receiver, found.replied, detail, rules)
+
+
+def _last(found: Exchange) -> Exchange:
+    """What the service itself sees: behind a userland proxy, the proxy's own request."""
+    return found if found.beyond is None else _last(found.beyond)
 
 
 def _traces(found: Exchange) -> list[Trace]:
@@ -124,7 +131,6 @@ def _traces(found: Exchange) -> list[Trace]:
     return traces if found.beyond is None else traces + _traces(found.beyond)
 
 
-def _rule(world: World, trace: Trace, host: str, place: RulePlace) -> Rule | None:
-    if place.is_policy:
-        return None
-    return world.stacks[host].programs[trace.packet.version].ruleset.rule(place)
+def _rules_of(trace: Trace) -> dict[tuple[str, Place], Rule | NftRule]:
+    """The rules that a packet met, by host and place."""
+    return {(step.host, step.place): step.rule.rule for step in trace.steps if isinstance(step, RuleStep)}

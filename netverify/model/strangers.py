@@ -1,4 +1,4 @@
-"""Who is beyond a host's devices and is not described: neighbours that exist only so that packets have two ends.
+"""Who is beyond a host's devices and is not described: neighbours, so that every packet has two ends.
 
 A stranger has a namespace without rules, one device, and addresses. Behind a bridge each stranger hangs on a
 port of its own.
@@ -6,7 +6,7 @@ port of its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from ipaddress import ip_interface, ip_network
 
@@ -15,22 +15,21 @@ from netverify.dataplane.view import LOOPBACK, HostView, InterfaceAddress, Link,
 from netverify.dataplane.world import Plug, Wire
 
 DEVICE = "eth0"
-_EVERYWHERE = {4: ip_network("0.0.0.0/0"), 6: ip_network("::/0")}
+EVERYWHERE: Mapping[int, Network] = {4: ip_network("0.0.0.0/0"), 6: ip_network("::/0")}
 
 
 @dataclass(frozen=True)
 class Stranger:
     """Somebody behind `device` of a host.
 
-    `addresses` are its own, the first of each IP version is what it sends from. `gateways` are addresses of
-    the host through which it sends what is not on its link; `through` narrows that down to some networks.
+    `addresses` are its own, the first of each IP version is what it sends from. `routes` are networks beyond
+    its link, each with the gateway on the link that it uses for them.
     """
 
     name: str
     device: str
     addresses: tuple[InterfaceAddress, ...] = ()
-    gateways: tuple[Address, ...] = ()
-    through: tuple[Network, ...] | None = None
+    routes: tuple[tuple[Network, Address], ...] = ()
 
     def also(self, *addresses: Address) -> Stranger:
         """The same with more addresses, which it sends from first."""
@@ -42,38 +41,46 @@ class Stranger:
         return HostView(self.name, (Link(LOOPBACK, own), Link(DEVICE, self.addresses)), tuple(self._routes()))
 
     def _routes(self) -> Iterable[Route]:
-        for version in (4, 6):
-            own = [address for address in self.addresses if address.version == version]
-            if not own:
-                continue
-            source = own[0].ip
-            for address in own:
-                yield Route(ip_network(address.network), device=DEVICE, source=source)
-            for gateway in self.gateways:
-                if gateway.version != version:
-                    continue
+        sources = {version: own.ip for own in reversed(self.addresses) for version in (own.version,)}
+        for own in self.addresses:
+            yield Route(ip_network(own.network), device=DEVICE, source=sources[own.version])
+        for network, gateway in self.routes:
+            if gateway.version in sources:
+                source = sources[gateway.version]
                 yield Route(ip_network(gateway), device=DEVICE, source=source)
-                networks = (_EVERYWHERE[version],) if self.through is None else self.through
-                for network in networks:
-                    if network.version == version:
-                        yield Route(network, gateway, DEVICE, source)
+                yield Route(network, gateway, DEVICE, source)
 
 
-def attach(host: HostView, strangers: Iterable[Stranger]) -> tuple[HostView, tuple[Wire, ...]]:
-    """The host with the ports that strangers hang on, and the wires to them."""
+def everything_by(gateways: Iterable[Address]) -> tuple[tuple[Network, Address], ...]:
+    """Default routes."""
+    return tuple((EVERYWHERE[gateway.version], gateway) for gateway in gateways)
+
+
+def behind(device: str) -> str:
+    """What the namespace is called of whoever is behind a device."""
+    return f"(behind {device})"
+
+
+def attach(
+    host: HostView, strangers: Iterable[Stranger], known: Iterable[Wire] = ()
+) -> tuple[HostView, tuple[Wire, ...]]:
+    """The host with the ports that strangers hang on; and the known wires, with the strangers on them."""
     ports: list[Link] = []
-    wires: list[Wire] = []
+    wires = list(known)
     shared: dict[str, list[Plug]] = {}
     for stranger in strangers:
         plug = (stranger.name, DEVICE)
         if not host.link(stranger.device).is_bridge:
             shared.setdefault(stranger.device, []).append(plug)
             continue
-        port = _free(f"{stranger.device}-{stranger.name}", host)
+        port = _free(f"{stranger.device}-port{len(ports)}", host)
         ports.append(Link(port, master=stranger.device))
         wires.append(Wire(frozenset({(host.name, port), plug})))
     for device, plugs in shared.items():
-        wires.append(Wire(frozenset({(host.name, device), *plugs})))
+        plug = (host.name, device)
+        joined = next((wire for wire in wires if plug in wire.plugs), Wire(frozenset({plug})))
+        wires = [wire for wire in wires if wire is not joined]
+        wires.append(Wire(joined.plugs | set(plugs), joined.apart))
     return replace(host, links=(*host.links, *ports)), tuple(wires)
 
 

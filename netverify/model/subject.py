@@ -45,13 +45,18 @@ class Endpoint:
         return next((address for address in self.addresses if address.version == version), None)
 
 
+def has_rules(view: HostView) -> bool:
+    """Whether a namespace has a packet filter."""
+    return bool(view.ipv4.tables or view.ipv6.tables or view.nft.tables or view.legacy)
+
+
 @dataclass(frozen=True)
 class Subject:
     """A lab, a snapshot of a host, or a bare ruleset.
 
     `strangers` are neighbours of `host` that stand for whoever is there; behind the devices in `open` anybody
     may be, so that an address which nobody has is taken to be there. `lacks` says by namespace what was not
-    collected; `notes` what was assumed.
+    collected; `notes` what was assumed. `is_bare` says that it was rules alone, and all else is assumed.
     """
 
     title: str
@@ -63,6 +68,7 @@ class Subject:
     open: frozenset[str] = frozenset()
     lacks: Mapping[str, tuple[Lack, ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    is_bare: bool = False
 
     @cached_property
     def world(self) -> World:
@@ -70,17 +76,14 @@ class Subject:
         views, wires = list(self.views), self.wires
         if self.strangers:
             position = next(index for index, view in enumerate(views) if view.name == self.host)
-            views[position], more = attach(views[position], self.strangers)
+            views[position], wires = attach(views[position], self.strangers, wires)
             views += (stranger.view() for stranger in self.strangers)
-            wires = (*wires, *more)
         return World(views, wires)
 
     @cached_property
     def filtering(self) -> tuple[HostView, ...]:
         """The namespaces that have rules, or of which it is not known."""
-        return tuple(
-            view for view in self.views if view.ipv4.tables or view.ipv6.tables or view.name in self.lacks
-        )
+        return tuple(view for view in self.views if has_rules(view) or view.name in self.lacks)
 
     def endpoint(self, name: str) -> Endpoint:
         """Whom a name means. Raises QuestionError with the names that there are."""

@@ -14,7 +14,8 @@ from netverify.dataplane.view import LOOPBACK, HostView, Link, Route, Service
 from netverify.dataplane.world import Plug, Wire, World
 from netverify.docker.from_topology import docker_host
 from netverify.errors import InputError
-from netverify.ruleset import Ruleset
+from netverify.model.subject import Endpoint, Subject
+from netverify.ruleset import NftRuleset, Ruleset
 from netverify.topology.model import Address, Host, Network, NetworkDriver, Topology
 from netverify.topology.model import Route as TopologyRoute
 
@@ -43,6 +44,7 @@ def view_of(topology: Topology, node: str) -> HostView:
     settings: dict[str, str] = {}
     ipv4, ipv6 = Ruleset("ipv4"), Ruleset("ipv6")
     services: tuple[Service, ...] = ()
+    nft, sets = NftRuleset(), {}
     if isinstance(owner, Host):
         settings |= {_FORWARDING[family]: "1" for family in owner.forwarding}
         if owner.docker is not None:
@@ -50,6 +52,7 @@ def view_of(topology: Topology, node: str) -> HostView:
             settings |= BRIDGE_NETFILTER if docker.loads_br_netfilter(engine) else {}
             settings |= docker.sysctls(engine)
             ipv4, ipv6 = docker.rules(engine)
+            nft, sets = docker.Daemon(engine).nft, docker.ipsets(engine)
             services = tuple(
                 Service(
                     _PROTOCOLS[listener.protocol],
@@ -57,14 +60,41 @@ def view_of(topology: Topology, node: str) -> HostView:
                     None if listener.address.is_unspecified else listener.address,
                     listener.target,
                     listener.address.version,
+                    answers=listener.target is not None,
                 )
                 for listener in docker.listeners(engine)
             )
         ipv4 = ipv4 if owner.rules is None else Ruleset.parse(owner.rules, family="ipv4")
         ipv6 = ipv6 if owner.rules6 is None else Ruleset.parse(owner.rules6, family="ipv6")
     settings |= dict(owner.sysctls)
-    view = HostView(owner.name, links, routes, sysctls=settings, ipv4=ipv4, ipv6=ipv6, services=services)
+    view = HostView(
+        owner.name,
+        links,
+        routes,
+        sysctls=settings,
+        ipv4=ipv4,
+        ipv6=ipv6,
+        services=services,
+        sets=sets,
+        nft=nft,
+    )
     return view.with_connected_routes()
+
+
+def subject_of(topology: Topology) -> Subject:
+    """A topology to ask questions about; its parties are the endpoints, containers first."""
+    topology = topology.resolved()
+    names = [*(container.name for container in topology.containers), *(host.name for host in topology.hosts)]
+    endpoints = tuple(
+        Endpoint(
+            name,
+            topology.namespace_of(name),
+            tuple(address for version in (4, 6) for address in topology.addresses_of(name, version)),
+        )
+        for name in names
+    )
+    views = tuple(view_of(topology, node.name) for node in topology.nodes())
+    return Subject(f"topology {topology.name}", views, tuple(_wires(topology)), endpoints)
 
 
 def with_rules(world: World, rules: Mapping[str, Ruleset]) -> World:
@@ -165,6 +195,6 @@ def _wires(topology: Topology) -> Iterator[Wire]:
 
 def _shared(plugs: set[Plug], children: Mapping[Plug, list[Plug]]) -> Wire:
     """A switch, and the devices that stand on those plugged into it; those do not hear their parent."""
-    apart = {frozenset({parent, child}) for parent, hanging in children.items() for child in hanging}
+    apart = {(parent, child) for parent, hanging in children.items() for child in hanging}
     everybody = plugs | {child for hanging in children.values() for child in hanging}
     return Wire(frozenset(everybody), frozenset(apart))

@@ -25,15 +25,24 @@ Extra = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True, slots=True, order=True)
 class NftPlace:
-    """Where a rule stands: family and name of the table, the chain, and the rule's number in it from 1."""
+    """Where a rule stands: family and name of the table, the chain, and the rule's number in it from 1.
+
+    Number 0 is the chain's policy.
+    """
 
     family: str
     table: str
     chain: str
     number: int
 
+    @property
+    def is_policy(self) -> bool:
+        """Whether this is the chain's policy and not one of its rules."""
+        return self.number == 0
+
     def __str__(self) -> str:
-        return f"{self.family} {self.table}:{self.chain}:rule:{self.number}"
+        last = "policy" if self.is_policy else f"rule:{self.number}"
+        return f"{self.family} {self.table}:{self.chain}:{last}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,9 +221,10 @@ class NftRuleset:
     def base_chains(self) -> Iterator[tuple[NftTable, NftChain, Hook]]:
         """Every chain that the kernel calls, by hook and then in the order in which it calls them.
 
-        Chains of equal priority come in the order of the file, which is the order of registration.
+        Of chains of equal priority, the kernel calls the one that was registered last before the others, and
+        the file has them in the order of registration (net/netfilter/core.c, nf_hook_entries_grow).
         """
-        found = [(t, c, c.hook) for t in self.tables for c in t.chains if c.hook is not None]
+        found = [(t, c, c.hook) for t in self.tables for c in t.chains if c.hook is not None][::-1]
         yield from sorted(found, key=lambda base: (base[2].hook, base[2].priority))
 
     def counters_since(self, before: NftRuleset) -> Mapping[NftPlace, Counters]:

@@ -45,7 +45,7 @@ from netverify.ruleset.nft_statements import (
     Xt,
 )
 
-_OPERATORS = frozenset({"==", "!=", "<", ">", "<=", ">=", "in"})
+_OPERATORS = frozenset({"==", "!=", "<", ">", "<=", ">=", "in", "!"})
 _VERDICTS = ("accept", "drop", "continue", "return")
 _NAT = ("snat", "dnat", "masquerade", "redirect")
 

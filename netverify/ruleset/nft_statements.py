@@ -22,7 +22,9 @@ from netverify.ruleset.nft_expressions import (
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Goes on only if `left` and `right` compare so: `== != < > <= >=`, or `in` for "has one of these flags".
+    """Goes on only if `left` and `right` compare so: `== != < > <= >=`, with flags `in` (one of them) and `!`.
+
+    `!` is for "has none of these flags".
 
     With a set, a prefix or a range on the right, `==` means "is in it" and `!=` "is not in it".
     """

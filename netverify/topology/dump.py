@@ -5,6 +5,7 @@ What has its default is left out, so a dumped file reads as if a person had writ
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
@@ -65,8 +66,9 @@ def _host(host: Host) -> dict[str, Any]:
 
 def _docker(daemon: DockerDaemon) -> dict[str, Any]:
     usual = DockerDaemon()
-    options = ("ipv6", "userland_proxy", "forward_policy")
-    return {"version": daemon.version} | _changed(daemon, {key: getattr(usual, key) for key in options})
+    options = {part.name: getattr(usual, part.name) for part in dataclasses.fields(usual)}
+    del options["version"]
+    return {"version": daemon.version} | _changed(daemon, options)
 
 
 def _interfaces(interfaces: Iterable[Interface]) -> dict[str, Any]:
@@ -96,6 +98,8 @@ def _network(network: Network) -> dict[str, Any]:
         gateway=_several(network.gateways),
         vni=network.vni,
         mtu=network.mtu,
+        host_binding=None if network.host_binding is None else str(network.host_binding),
+        trusted=_several(network.trusted),
     ) | _changed(network, _FLAGS)
 
 
@@ -157,6 +161,8 @@ _FLAGS: Final = {
     "internal": False,
     "icc": True,
     "masquerade": True,
+    "gateway_mode": "nat",
+    "gateway_mode6": "nat",
 }
 
 

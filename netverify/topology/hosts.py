@@ -23,6 +23,7 @@ from netverify.topology.values import (
 )
 
 POLICIES: Final = ("ACCEPT", "DROP")
+BACKENDS: Final = ("iptables", "nftables")
 _VERSION: Final = re.compile(r"[0-9]{1,3}\.[0-9]{1,3}(\.[0-9]{1,3})?")
 
 
@@ -40,14 +41,21 @@ class Role(Enum):
 class DockerDaemon:
     """Options of the Docker engine whose rules a host carries.
 
-    `version` picks the generation of rules ("18.05" ... "29.0"); `forward_policy` is the policy of FORWARD
-    ("DROP" when the daemon itself turned forwarding on, "ACCEPT" when the host already forwarded).
+    `version` picks the generation of rules ("17.06" ... "29.0"), together with `backend`; `forward_policy` is
+    the policy of FORWARD ("DROP" when the daemon itself turned forwarding on, "ACCEPT" when the host already
+    forwarded), `forward_policy6` that of IPv6.
     """
 
     version: str = "27.0"
     ipv6: bool | None = None  # --ip6tables; None: the version's default
     userland_proxy: bool = True
     forward_policy: str = "DROP"
+    forward_policy6: str = "DROP"
+    backend: str = "iptables"  # --firewall-backend
+    ip_forward_no_drop: bool = False
+    allow_direct_routing: bool = False
+    raw_rules: bool = True  # false: DOCKER_INSECURE_NO_IPTABLES_RAW=1
+    accept_fwmark: str | None = None  # --bridge-accept-fwmark
 
     def __post_init__(self) -> None:
         if not _VERSION.fullmatch(self.version):
@@ -58,6 +66,9 @@ class DockerDaemon:
                 "a version such as 24.0 or 28.5.1",
             )
         check_choice("docker", "forward_policy", self.forward_policy, POLICIES)
+        check_choice("docker", "forward_policy6", self.forward_policy6, POLICIES)
+        check_choice("docker", "backend", self.backend, BACKENDS)
+        check_text("docker", "accept_fwmark", self.accept_fwmark)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ The keys, with their defaults in brackets; `[...]` may also be one value alone:
         bridges: {DEVICE: {address: [...], mac: MAC, mtu: 1500, up: true}}
         routes: ["default via 10.0.0.254", "172.18.0.0/24 dev br0"]
         sysctls: {net.ipv4.conf.all.rp_filter: 1}
-        docker: {version: 27.0, ipv6: true, userland_proxy: true, forward_policy: DROP}
+        docker: {version: 27.0, ipv6: true, userland_proxy: true, forward_policy: DROP}  # see DockerDaemon
         rules: |                             # iptables-restore's input; rules6 for ip6tables-restore
         listen: [tcp/80, udp/53]
     segments: {NAME: {subnet: [192.168.1.0/24]}}
@@ -27,6 +27,7 @@ The keys, with their defaults in brackets; `[...]` may also be one value alone:
         gateway: [172.18.0.1]                # [the first address]
         device: br0                          # the bridge; macvlan and ipvlan have a parent: eth0 instead
         default_bridge, default_route, internal, icc, masquerade, mode, vni, mtu: ...
+        gateway_mode, gateway_mode6, host_binding, trusted: ...
     containers:
       NAME:
         host: NAME
@@ -232,6 +233,12 @@ _DOCKER: Final[Table] = {
     "ipv6": ("ipv6", readers.flag),
     "userland_proxy": ("userland_proxy", readers.flag),
     "forward_policy": ("forward_policy", readers.text),
+    "forward_policy6": ("forward_policy6", readers.text),
+    "backend": ("backend", readers.text),
+    "ip_forward_no_drop": ("ip_forward_no_drop", readers.flag),
+    "allow_direct_routing": ("allow_direct_routing", readers.flag),
+    "raw_rules": ("raw_rules", readers.flag),
+    "accept_fwmark": ("accept_fwmark", readers.text),
 }
 _ROUTES: Final = readers.many(readers.route, "a list of routes")
 _LISTEN: Final = readers.many(readers.service, "a list of services such as tcp/80")
@@ -262,6 +269,10 @@ _NETWORK: Final[Table] = {
     "internal": ("internal", readers.flag),
     "icc": ("icc", readers.flag),
     "masquerade": ("masquerade", readers.flag),
+    "gateway_mode": ("gateway_mode", readers.text),
+    "gateway_mode6": ("gateway_mode6", readers.text),
+    "host_binding": ("host_binding", readers.address),
+    "trusted": ("trusted", readers.many(readers.text, "a list of devices")),
     "mode": ("mode", readers.text),
     "vni": ("vni", readers.number),
     "mtu": ("mtu", readers.number),

@@ -47,6 +47,10 @@ MODES: Final[Mapping[NetworkDriver, tuple[str, ...]]] = {
 }
 
 
+# What com.docker.network.bridge.gateway_mode_ipv4 and _ipv6 take; the first is the default.
+GATEWAY_MODES: Final = ("nat", "routed", "nat-unprotected", "isolated")
+
+
 @dataclass(frozen=True)
 class Network:
     """A container network: `docker network create` in one object.
@@ -54,7 +58,8 @@ class Network:
     `hosts` are the hosts that carry it: one for every driver except overlay. `device` is the bridge's name
     (bridge, overlay) or the parent's (macvlan, ipvlan). `default_route` says whether containers get their
     default route through the gateway of this network. `default_bridge` marks docker0. The remaining options
-    carry Docker's names.
+    carry Docker's names; `gateway_mode` is IPv4's, `gateway_mode6` IPv6's, and through the host's devices
+    `trusted` packets may come directly to containers' addresses.
 
     There is at most one subnet for each family. A gateway left out is the subnet's first address.
     """
@@ -70,6 +75,10 @@ class Network:
     internal: bool = False
     icc: bool = True
     masquerade: bool = True
+    gateway_mode: str = "nat"
+    gateway_mode6: str = "nat"
+    host_binding: Address | None = None  # where ports are published that name no address
+    trusted: tuple[str, ...] = ()
     mode: str | None = None  # macvlan: bridge, private, vepa, passthru; ipvlan: l2, l3, l3s
     vni: int | None = None  # overlay
     mtu: int | None = None
@@ -143,7 +152,18 @@ class Network:
             ("default_bridge", self.default_bridge),
             ("icc", not self.icc),
             ("masquerade", not self.masquerade),
+            ("gateway_mode", self.gateway_mode != "nat"),
+            ("gateway_mode6", self.gateway_mode6 != "nat"),
+            ("host_binding", self.host_binding is not None),
+            ("trusted", bool(self.trusted)),
         )
+        check_choice(subject, "gateway_mode", self.gateway_mode, GATEWAY_MODES)
+        check_choice(subject, "gateway_mode6", self.gateway_mode6, GATEWAY_MODES)
+        check_tuple(subject, "trusted", self.trusted, (str,))
+        for device in self.trusted:
+            check_device(subject, "trusted", device)
+        if self.host_binding is not None:
+            check_address(subject, ("host_binding",), self.host_binding)
         for key, changed in bridge_only:
             if changed and self.driver is not NetworkDriver.BRIDGE:
                 raise TopologyError(
@@ -208,8 +228,13 @@ class Network:
 
     @property
     def bridge_addresses(self) -> tuple[InterfaceAddress, ...]:
-        """What the host's bridge has: the gateways of a bridge network; nothing for other drivers."""
+        """What the host's bridge has: the gateways of a bridge network; nothing for other drivers.
+
+        Nor has a family whose gateway mode is isolated (moby PR 49262).
+        """
         if self.driver is not NetworkDriver.BRIDGE:
             return ()
-        gateways = (self.gateway(subnet.version) for subnet in self.subnets)
+        modes = {4: self.gateway_mode, 6: self.gateway_mode6}
+        open_subnets = (subnet for subnet in self.subnets if modes[subnet.version] != "isolated")
+        gateways = (self.gateway(subnet.version) for subnet in open_subnets)
         return tuple(self.with_prefix(gateway) for gateway in gateways if gateway is not None)

@@ -6,16 +6,23 @@ import json
 from ipaddress import ip_address, ip_network
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from netverify.dataplane.algebra import OnePacket
 from netverify.dataplane.errors import DataplaneError
+from netverify.dataplane.evaluator import Evaluator
 from netverify.dataplane.packet import Packet, State
 from netverify.dataplane.program import compile_rules
 from netverify.dataplane.routing import Routing
+from netverify.dataplane.segments import Memory, Segments
+from netverify.dataplane.sets import PacketSets
 from netverify.dataplane.stack import Stack
 from netverify.dataplane.trace import Trace
 from netverify.dataplane.view import DEFAULT_RULES, HostView, Link, Route, RoutingRule
 from netverify.dataplane.world import Wire, World
-from netverify.ruleset import Ruleset
+from netverify.ruleset import Chain, Ruleset, Table
+from tests.strategies.dataplane import packets
 
 WALK = """*filter
 :INPUT DROP [0:0]
@@ -241,3 +248,90 @@ def test_the_longest_prefix_and_the_rule_with_the_mark_decide() -> None:
         "192.0.2.9",
     ]
     assert routing.lookup(4, int(ip_address("203.0.113.7"))).kind == "prohibit"
+
+
+# --- the memory of segments -------------------------------------------------------------------------
+
+SMALL = 1 << 20
+_LINES = [
+    "-p tcp -m tcp --dport {} -j ACCEPT", "-p udp -m udp --dport {} -j DROP", "-s 10.0.{}.0/24 -j A",
+    "-d 10.0.{}.0/24 -j B", "-p tcp -m tcp --sport {} -g A", "-m mark --mark {} -j RETURN",
+]  # fmt: skip
+_numbers = st.integers(0, 30)
+_line = st.builds(str.format, st.sampled_from(_LINES), _numbers)
+_plain = st.builds(str.format, st.sampled_from([line for line in _LINES if line[-1] not in "AB"]), _numbers)
+
+
+def _long(data: st.DataObject) -> Ruleset:
+    """A chain that is long enough to be cut, and two that it calls."""
+    chains = [
+        Chain.of("FORWARD", *data.draw(st.lists(_line, min_size=9, max_size=40)), policy="DROP"),
+        *(Chain.of(name, *data.draw(st.lists(_plain, max_size=12))) for name in "AB"),
+    ]
+    return Ruleset("ipv4", (Table("filter", tuple(chains)),))
+
+
+def _edited(data: st.DataObject, rules: Ruleset) -> Ruleset:
+    """One rule removed, doubled or written anew."""
+    place = data.draw(st.sampled_from([place for place, _ in rules.rules()]))
+    where = (place.table, place.chain, place.number)
+    kind = data.draw(st.sampled_from(["remove", "double", "replace"]))
+    if kind == "remove":
+        return rules.with_rule_removed(*where)
+    if kind == "double":
+        return rules.with_rule_inserted(*where, rules.rule(place))
+    return rules.with_rule_replaced(*where, f"-p tcp -m tcp --dport {data.draw(_numbers)} -j ACCEPT")
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data(), st.lists(packets(4), min_size=4, max_size=4))
+def test_what_is_remembered_of_an_edited_ruleset_is_what_it_says(
+    data: st.DataObject, drawn: list[Packet]
+) -> None:
+    rules = _long(data)
+    sets = PacketSets(4, ["eth0"], capacity=SMALL)
+    for _ in range(4):
+        program = compile_rules(rules, HostView("host"))
+        evaluator = Evaluator(program, sets)
+        reused = evaluator.run("filter", "FORWARD", sets.everything)
+        fresh = Evaluator(program, sets, memory=Memory())
+        assert reused == fresh.run("filter", "FORWARD", sets.everything)
+        assert reused == evaluator.follow("filter", "FORWARD", sets.everything)
+        for packet in drawn:
+            packet = packet.with_(in_interface="eth0", out_interface="eth0")
+            (ending,) = Evaluator(program, OnePacket(packet)).run("filter", "FORWARD", True)
+            assert [each for each, held in reused.items() if sets.contains(held, packet)] == [ending]
+        rules = _edited(data, rules)
+
+
+@pytest.mark.parametrize("kind", ["insert", "remove"])
+def test_an_edit_leaves_most_segments_as_they_were(kind: str) -> None:
+    lines = [f"-p tcp -m tcp --dport {number} -j ACCEPT" for number in range(2000)]
+    rules = Ruleset("ipv4", (Table("filter", (Chain.of("FORWARD", *lines),)),))
+    memory: Memory[object] = Memory()
+    contents = _contents(rules, memory)
+    fresh = []
+    for number in range(1, 2001, 41):
+        edited = rules.with_rule_removed("filter", "FORWARD", number)
+        if kind == "insert":
+            edited = rules.with_rule_inserted("filter", "FORWARD", number, "-p udp -j ACCEPT")
+        fresh.append(len(_contents(edited, memory) - contents))
+    assert len(contents) > 300
+    assert sum(fresh) / len(fresh) < 30
+    assert max(fresh) < 150
+
+
+def _contents(rules: Ruleset, memory: Memory[object]) -> set[int]:
+    program = compile_rules(rules, HostView("host"))
+    waiting = [Segments(program, memory).of(program.chains["filter", "FORWARD"])]
+    found = set()
+    while waiting:
+        segment = waiting.pop()
+        found.add(segment.content)
+        waiting += segment.halves or ()
+    return found
+
+
+def test_equal_rules_are_cut_in_halves() -> None:
+    rules = Ruleset("ipv4", (Table("filter", (Chain.of("FORWARD", *["-p tcp -j LOG"] * 1000),)),))
+    assert len(_contents(rules, Memory())) < 30  # equal halves are one content

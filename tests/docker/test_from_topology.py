@@ -7,7 +7,15 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_net
 
 import pytest
 
-from netverify.docker import BridgeNetwork, DockerError, DockerHost, PublishedPort, docker_host, rules
+from netverify.docker import (
+    Attachment,
+    BridgeNetwork,
+    DockerError,
+    DockerHost,
+    PublishedPort,
+    docker_host,
+    rules,
+)
 from netverify.topology.model import (
     Container,
     DockerDaemon,
@@ -69,7 +77,50 @@ def test_daemon_networks_and_ports():
         forward_policy="ACCEPT",
         userland_proxy=False,
         ip6tables=True,
+        attached=(
+            Attachment("web", IPv4Address(w), IPv6Address(w6), "w"),
+            Attachment("db", IPv4Address("172.19.0.2"), None, "w"),
+            Attachment("db", IPv4Address("172.19.0.3"), None, "d"),
+            Attachment("web", IPv4Address(d), IPv6Address(d6), "d"),
+        ),
     )
+
+
+def test_options_of_the_newer_generations():
+    daemon = DockerDaemon(
+        "29.0",
+        forward_policy6="ACCEPT",
+        ip_forward_no_drop=True,
+        allow_direct_routing=True,
+        accept_fwmark="1",
+    )
+    topology = TOPOLOGY.with_host("h", docker=daemon).with_network(
+        "web",
+        gateway_mode="routed",
+        gateway_mode6="nat-unprotected",
+        host_binding=IPv4Address("127.0.0.1"),
+        trusted=("eth0",),
+    )
+    found = docker_host(topology, "h")
+    assert (found.forward_policy6, found.ip_forward_no_drop, found.allow_direct_routing) == (
+        "ACCEPT",
+        True,
+        True,
+    )
+    assert found.accept_fwmark == "1"
+    web = found.network("web")
+    assert (web.gateway_mode, web.gateway_mode6, web.trusted) == ("routed", "nat-unprotected", ("eth0",))
+    assert web.host_binding == IPv4Address("127.0.0.1")
+    with pytest.raises(DockerError, match=r"accept_fwmark: not before Docker 29\.0, and this is 28\.5"):
+        docker_host(topology.with_host("h", docker=replace(daemon, version="28.5")), "h")
+
+
+def test_the_nftables_backend_needs_a_host_that_forwards():
+    daemon = DockerDaemon("29.0", backend="nftables")
+    with pytest.raises(DockerError, match="Docker does not turn forwarding on"):
+        docker_host(TOPOLOGY.with_host("h", docker=daemon), "h")
+    ready = TOPOLOGY.with_host("h", docker=daemon, forwarding=frozenset({"ipv4"}))
+    assert docker_host(ready, "h").generation.name == "N"
 
 
 def test_docker0_is_the_default_bridge():
@@ -91,7 +142,7 @@ def test_other_drivers_have_no_rules_and_publish_nothing(driver):
 
 def test_a_container_on_internal_networks_alone_publishes_nothing():
     more = TOPOLOGY.adding(container("x", "db", publish=("9000:9000",)))
-    assert docker_host(more, "h") == docker_host(TOPOLOGY, "h")
+    assert docker_host(more, "h").published == docker_host(TOPOLOGY, "h").published
 
 
 def test_a_host_without_a_daemon_is_refused():

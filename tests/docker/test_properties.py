@@ -10,12 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netverify.docker import BridgeNetwork, Daemon, DockerHost, bindings, listeners, rules
+from netverify.docker.version import USER_CHAIN_WITHOUT_RETURN
 from netverify.ruleset import Ruleset
 from tests.docker.saved import chains
 from tests.strategies.docker import docker_hosts, networks
 
 FIRST = BridgeNetwork("first", "br-first", IPv4Network("192.168.0.0/24"), IPv6Network("fd00:ffff::/64"))
 STAGE_1, STAGE_2 = "DOCKER-ISOLATION-STAGE-1", "DOCKER-ISOLATION-STAGE-2"
+PAIRS, INTERNAL, FORWARD = "DOCKER-ISOLATION", "DOCKER-INTERNAL", "DOCKER-FORWARD"
 
 
 def texts(ruleset: Ruleset, chain: str, table: str = "filter") -> list[str]:
@@ -27,18 +29,25 @@ def subnet(network: BridgeNetwork, family: str):
 
 
 def separated(ruleset: Ruleset, one: BridgeNetwork, other: BridgeNetwork) -> bool:
-    """Whether the isolation chains hold what stops a packet from bridge `one` to bridge `other`."""
-    stage_1, stage_2 = texts(ruleset, STAGE_1), texts(ruleset, STAGE_2)
+    """Whether the rules hold what stops a packet from `one` to an unpublished port on `other`."""
+    filtering = ruleset.table("filter")
     if not one.internal and not other.internal:
-        jumps = f"-i {one.bridge} ! -o {one.bridge} -j {STAGE_2}" in stage_1
-        return jumps and f"-o {other.bridge} -j DROP" in stage_2
-    drops = [text for text in stage_1 if text.endswith("-j DROP")]
+        if filtering.has_chain(PAIRS):
+            return f"-i {one.bridge} -o {other.bridge} -j DROP" in texts(ruleset, PAIRS)
+        if f"! -i {other.bridge} -o {other.bridge} -j DROP" in texts(ruleset, "DOCKER"):
+            return True
+        jumps = f"-i {one.bridge} ! -o {one.bridge} -j {STAGE_2}" in texts(ruleset, STAGE_1)
+        return jumps and f"-o {other.bridge} -j DROP" in texts(ruleset, STAGE_2)
+    first = next(name for name in (PAIRS, INTERNAL, STAGE_1) if filtering.has_chain(name))
     leaving = f"! -d {subnet(one, ruleset.family)} -i {one.bridge}"
     entering = f"! -s {subnet(other, ruleset.family)} "
     return any(
-        (one.internal and text.startswith(leaving))
-        or (other.internal and text.startswith(entering) and f"-o {other.bridge} " in text)
-        for text in drops
+        text.endswith("-j DROP")
+        and (
+            (one.internal and text.startswith(leaving))
+            or (other.internal and text.startswith(entering) and f"-o {other.bridge} " in text)
+        )
+        for text in texts(ruleset, first)
     )
 
 
@@ -54,9 +63,14 @@ def test_every_pair_of_bridges_is_separated_both_ways(host):
 @given(docker_hosts())
 def test_forward_looks_at_isolation_before_it_accepts_anything(host):
     for ruleset in rules(host):
-        for number, text in enumerate(texts(ruleset, "FORWARD") if ruleset.tables else []):
-            if text.endswith("-j ACCEPT"):
-                assert f"-j {STAGE_1}" in texts(ruleset, "FORWARD")[:number]
+        if not ruleset.tables:
+            continue
+        chains_there = ruleset.table("filter")
+        own = FORWARD if chains_there.has_chain(FORWARD) else "FORWARD"
+        first = next(name for name in (PAIRS, INTERNAL, STAGE_1) if chains_there.has_chain(name))
+        for number, text in enumerate(texts(ruleset, own)):
+            if text.endswith("-j ACCEPT") and "RELATED,ESTABLISHED" not in text:
+                assert f"-j {first}" in texts(ruleset, own)[:number]
 
 
 @given(docker_hosts())
@@ -91,10 +105,10 @@ def test_publishing_one_by_one_is_publishing_at_start(host):
     assert (daemon.ipv4, daemon.ipv6) == rules(host)
     stopped = daemon.without_ports(*host.published)
     for after, before in zip((stopped.ipv4, stopped.ipv6), rules(replace(host, published=())), strict=True):
-        left = {place: found for place, found in chains(after).items() if place[0] != "mangle"}
+        left = {place: found for place, found in chains(after).items() if place[0] in ("nat", "filter")}
         assert left == chains(before)
-        # A table that was touched once, here for sctp, stays, with nothing in it.
-        assert not [place for place, _ in after.rules() if place.table == "mangle"]
+        # A table that was touched once, for sctp or to protect ports, stays, with nothing in it.
+        assert not [place for place, _ in after.rules() if place.table in ("mangle", "raw")]
 
 
 @given(docker_hosts(), st.randoms(use_true_random=False))
@@ -118,7 +132,8 @@ def test_a_persons_own_rules_survive_a_start(host):
         "-A DOCKER-USER -s 192.0.2.1/32 -j DROP\nCOMMIT\n"
     )
     after = Daemon.started(host, ipv4=rules_before).ipv4
-    assert texts(after, "DOCKER-USER") == ["-s 192.0.2.1/32 -j DROP", "-j RETURN"]
+    end = [] if host.engine.has(USER_CHAIN_WITHOUT_RETURN) else ["-j RETURN"]
+    assert texts(after, "DOCKER-USER") == ["-s 192.0.2.1/32 -j DROP", *end]
     assert "-i wg0 -j ACCEPT" in texts(after, "FORWARD")
     assert after.chain("filter", "INPUT") == rules_before.chain("filter", "INPUT")
 
@@ -127,13 +142,17 @@ def test_a_persons_own_rules_survive_a_start(host):
 @given(docker_hosts())
 def test_every_binding_has_its_socket_and_every_translation_its_binding(host):
     sockets = {(socket.protocol, socket.address, socket.port) for socket in listeners(host)}
-    for binding in bindings(host):
+    for binding in filter(lambda one: one.is_on_host, bindings(host)):
         assert (binding.protocol, binding.host_address, binding.host_port) in sockets
     translated = [
         rule for ruleset in rules(host) for _, rule in ruleset.rules() if rule.target.name == "DNAT"
     ]
     filtered = {4: host.iptables, 6: host.filters_ipv6}
-    expected = [b for b in bindings(host) if b.is_translated and filtered[b.container.version]]
+    expected = [
+        one
+        for one in bindings(host)
+        if one.is_on_host and one.is_translated and filtered[one.container.version]
+    ]
     assert len(translated) == len(expected)
 
 

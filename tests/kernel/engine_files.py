@@ -16,7 +16,10 @@ def collected(lab: Lab, host: str = "host") -> Parts:
     """A snapshot of a lab's host, with its containers' namespaces and the engine's own words."""
     topology = lab.topology
     parts = collect.collect(lambda command: lab.visit(host, lambda: collect.run_here(command)), name=host)
-    texts = dict(parts.texts)
+    # An engine of the machine itself knows nothing of the lab.
+    texts = {
+        part: text for part, text in parts.texts.items() if not part.startswith(("docker-", "containers/"))
+    }
     texts["docker-containers.json"] = json.dumps(list(containers(topology, host)))
     texts["docker-networks.json"] = json.dumps(list(networks(topology, host)))
     for container in topology.containers_on(host):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from functools import cache
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 from hypothesis import strategies as st
 
 from netverify.dataplane.packet import Packet, State
-from netverify.dataplane.view import HostView, Link
+from netverify.dataplane.view import DEFAULT_RULES, HostView, Link, Route, RoutingRule
 from netverify.ruleset import Chain, Rule, Ruleset, Table
+from netverify.ruleset.vocabulary import BUILTIN_CHAINS
 
 HOST = HostView(
     "host",
@@ -232,3 +234,200 @@ def router_filters(draw: st.DrawFn) -> Ruleset:
         policy = draw(st.sampled_from(["ACCEPT", "DROP"])) if name not in CHAINS else None
         chains.append(Chain(name, policy, held))
     return Ruleset("ipv4", (Table("filter", tuple(chains)),))
+
+
+_ODD_TESTS = [
+    "-m time --timestart 08:00 --timestop 18:00 --weekdays Mon",
+    "-m statistic --mode random --probability 0.5",
+    "-m u32 --u32 0x0=0x1",
+    "-m unheardof --option value",
+    "-m connlimit --connlimit-above 3 --connlimit-mask 32 --connlimit-saddr",
+]  # fmt: skip
+_WRITING_MARKS = [
+    "-j MARK --set-xmark 0x1/0x3", "-j MARK --set-xmark 0x2/0x0", "-j MARK --or-mark 0x4",
+    "-j MARK --and-mark 0x3", "-j CONNMARK --save-mark", "-j CONNMARK --set-xmark 0x2/0xf",
+    "-j CONNMARK --restore-mark --nfmask 0x3 --ctmask 0x5", "-j CONNMARK --restore-mark",
+]  # fmt: skip
+_ANYWHERE = ["-j ACCEPT", "-j DROP", "-j RETURN", "-j LOG", "-j NFQUEUE", "", "-j UNHEARDOF --of"]
+_TARGETS_OF = {
+    "raw": {4: ["-j NOTRACK", "-j CT --notrack", "-j TRACE"], 6: ["-j NOTRACK", "-j CT --notrack"]},
+    "mangle": {
+        4: [*_WRITING_MARKS, "-j TTL --ttl-set 9", "-j TOS --set-tos 0x10/0x3f"],
+        6: [*_WRITING_MARKS, "-j HL --hl-set 9", "-j TOS --set-tos 0x10/0x3f"],
+    },
+    "nat": {
+        4: ["-j DNAT --to-destination 10.0.0.2:80", "-j SNAT --to-source 192.0.2.1", "-j MASQUERADE",
+            "-j REDIRECT --to-ports 80", "-j NETMAP --to 10.0.1.0/24", "-j MARK --set-xmark 0x1/0x3"],
+        6: ["-j DNAT --to-destination [2001:db8::2]:80", "-j SNAT --to-source 2001:db8::1", "-j MASQUERADE",
+            "-j REDIRECT --to-ports 80", "-j CONNMARK --save-mark"],
+    },
+    "filter": {4: ["-j REJECT", "-j REJECT --reject-with tcp-reset"], 6: ["-j REJECT"]},
+    "security": {4: ["-j MARK --set-xmark 0x1"], 6: ["-j MARK --set-xmark 0x1"]},
+}  # fmt: skip
+
+
+@st.composite
+def _table_rules(draw: st.DrawFn, version: int, table: str, chain: str) -> Rule:
+    tests = draw(_matches(version))
+    if draw(st.integers(0, 5)) == 0:
+        tests += f" {draw(st.sampled_from(_ODD_TESTS))}"
+    later = CHAINS[CHAINS.index(chain) + 1 :] if chain in CHAINS else CHAINS
+    targets = st.sampled_from(_ANYWHERE + 2 * _TARGETS_OF[table][version])
+    if later:
+        targets |= st.builds("{} {}".format, st.sampled_from(["-j", "-g"]), st.sampled_from(later))
+    return Rule.parse(f"{tests} {draw(targets)}", chain=chain)
+
+
+@st.composite
+def rulesets(draw: st.DrawFn, version: int = 4, size: int = 6) -> Ruleset:
+    """Some of the five tables with all chains of the kernel's own and three of a user's."""
+    tables = []
+    for table in draw(st.lists(st.sampled_from(list(BUILTIN_CHAINS)), min_size=1, max_size=3, unique=True)):
+        chains = []
+        for name in (*BUILTIN_CHAINS[table], *CHAINS):
+            held = tuple(draw(st.lists(_table_rules(version, table, name), max_size=size)))
+            policy = draw(st.sampled_from(["ACCEPT", "DROP"])) if name not in CHAINS else None
+            chains.append(Chain(name, policy, held))
+        tables.append(Table(table, tuple(chains)))
+    return Ruleset("ipv4" if version == 4 else "ipv6", tuple(tables))
+
+
+# --- whole hosts -----------------------------------------------------------------------------------
+
+_NAT_PLACES = {"PREROUTING": "DNAT", "OUTPUT": "DNAT", "POSTROUTING": "SNAT", "INPUT": "SNAT"}
+_MAPPINGS = {
+    "DNAT": ["-j DNAT --to-destination 10.0.0.2", "-p tcp -j DNAT --to-destination 10.0.0.2:80",
+             "-p udp -j DNAT --to-destination 192.0.2.1:22", "-p tcp -j REDIRECT --to-ports 443",
+             "-j REDIRECT", "-d 192.0.2.0/24 -j NETMAP --to 10.0.0.0/24",
+             "-p tcp -j DNAT --to-destination 10.0.0.2:79-81", "-j DNAT --to-destination 198.51.100.7"],
+    "SNAT": ["-j SNAT --to-source 192.0.2.9", "-p udp -j SNAT --to-source 192.0.2.9:1024-65535",
+             "-j SNAT --to-source 10.0.0.1-10.0.0.9", "-s 10.0.0.0/24 -j NETMAP --to 192.0.2.0/24"],
+}  # fmt: skip
+_HOST_TESTS = [
+    "", "", "-i eth0", "! -i br0", "-s 10.0.0.0/16", "! -d 192.0.2.1/32", "-d 10.0.0.2/32", "-d 127.0.0.0/8",
+    "-p tcp -m tcp --dport 80", "-p udp -m udp --dport 22:80", "-p icmp", "-p tcp -m tcp ! --sport 1024:65535",
+    "-m conntrack --ctstate NEW", "-m conntrack --ctstate ESTABLISHED", "-m conntrack --ctstate INVALID,UNTRACKED",
+    "-m conntrack --ctstate DNAT", "-m conntrack --ctstate SNAT", "-m conntrack --ctdir REPLY",
+    "-m conntrack --ctorigdst 192.0.2.1", "-m conntrack --ctorigdstport 80", "-m conntrack --ctreplsrc 10.0.0.2",
+    "-m mark --mark 0x1/0x1", "-m mark ! --mark 0x2/0x2", "-m connmark --mark 0x2/0x3",
+    "-m addrtype --dst-type LOCAL", "-m addrtype --src-type LOCAL", "-m ttl --ttl-lt 64", "-m ttl --ttl-eq 9",
+    "-m tos --tos 0x10/0xff", "-m rpfilter", '-m string --algo bm --string "x"', "-m length --length 0:100",
+]  # fmt: skip
+_HOST_TARGETS = [
+    "-j ACCEPT", "-j DROP", "-j RETURN", "", "-j MARK --set-xmark 0x1/0x3", "-j MARK --set-xmark 0x2/0x2",
+    "-j CONNMARK --save-mark", "-j CONNMARK --set-xmark 0x2/0xf", "-j CONNMARK --restore-mark",
+]  # fmt: skip
+_HOST_TARGETS_OF = {
+    "raw": ["-j NOTRACK"],
+    "mangle": ["-j TTL --ttl-set 9", "-j TTL --ttl-dec 1", "-j TOS --set-tos 0x10/0xff"],
+    "filter": ["-j REJECT", "-p tcp -j REJECT --reject-with tcp-reset", "-j DROP", "-j ACCEPT"],
+    "nat": [],
+}  # fmt: skip
+
+
+@st.composite
+def _host_rules(draw: st.DrawFn, table: str, chain: str) -> Rule:
+    mapping = table == "nat" and chain in _NAT_PLACES and draw(st.integers(0, 3)) > 0
+    if mapping:
+        target = draw(st.sampled_from(_MAPPINGS[_NAT_PLACES[chain]]))
+        if chain == "POSTROUTING" and draw(st.booleans()):
+            target = "-j MASQUERADE"
+    else:
+        chosen = st.sampled_from(_HOST_TARGETS + 2 * _HOST_TARGETS_OF[table])
+        later = CHAINS[CHAINS.index(chain) + 1 :] if chain in CHAINS else CHAINS
+        if later:
+            chosen |= st.builds("{} {}".format, st.sampled_from(["-j", "-g"]), st.sampled_from(later))
+        target = draw(chosen)
+    tests = draw(st.sampled_from(_HOST_TESTS))
+    if "-p " in tests and "-p " in target:
+        tests = ""
+    if ("-s " in tests and "-s " in target) or ("-d " in tests and "-d " in target):
+        tests = ""
+    return Rule.parse(f"{tests} {target}", chain=chain)
+
+
+@st.composite
+def host_rules(draw: st.DrawFn, size: int = 3) -> Ruleset:
+    """Rules of all tables that decide over packets on their way through a host of `hosts`."""
+    tables = []
+    for table in ("raw", "mangle", "nat", "filter"):
+        chains = []
+        for name in (*BUILTIN_CHAINS[table], *CHAINS):
+            held = draw(st.lists(_host_rules(table, name), max_size=size))
+            policy = None
+            if name not in CHAINS:
+                policy = draw(st.sampled_from(["ACCEPT", "ACCEPT", "ACCEPT", "DROP"]))
+            chains.append(Chain(name, policy, tuple(held)))
+        tables.append(Table(table, tuple(chains)))
+    return Ruleset("ipv4", tuple(tables))
+
+
+_ROUTES = [
+    Route(ip_network("0.0.0.0/0"), via=ip_address("192.0.2.254"), device="eth0"),
+    Route(ip_network("203.0.113.0/24"), kind="unreachable"),
+    Route(ip_network("203.0.113.0/24"), kind="blackhole"),
+    Route(ip_network("10.0.1.0/24"), via=ip_address("198.51.100.2"), device="eth1"),
+    Route(ip_network("0.0.0.0/0"), device="eth1", table=100),
+    Route(ip_network("10.0.0.2/32"), kind="prohibit", table=100),
+    Route(ip_network("203.0.113.0/24"), via=ip_address("10.0.0.9"), device="br0", metric=5),
+]
+_ROUTING_RULES = [
+    RoutingRule(100, 100, mark=1, mark_mask=1),
+    RoutingRule(101, 100, in_interface="br0"),
+    RoutingRule(102, 100, source=ip_network("10.0.0.0/24")),
+    RoutingRule(103, 100, destination=ip_network("203.0.113.0/24"), inverted=True),
+]
+_SYSCTLS = [
+    ("net.ipv4.conf.all.rp_filter", "1"), ("net.ipv4.conf.eth0.rp_filter", "2"),
+    ("net.ipv4.conf.br0.rp_filter", "1"), ("net.ipv4.conf.eth0.route_localnet", "1"),
+    ("net.ipv4.conf.br0.accept_local", "1"), ("net.ipv4.conf.eth1.forwarding", "0"),
+]  # fmt: skip
+
+
+@st.composite
+def hosts(draw: st.DrawFn, rules: st.SearchStrategy[Ruleset] | None = None) -> HostView:
+    """A small router: two uplinks and a bridge, with routes, rules of routing and sysctls of many kinds."""
+    links = (
+        Link.of("lo", "127.0.0.1/8"),
+        Link.of("eth0", "192.0.2.1/24", "203.0.113.7/28"),
+        Link.of("eth1", "198.51.100.1/30"),
+        Link.of("br0", "10.0.0.1/16", is_bridge=True),
+        Link("port1", master="br0"),
+    )
+    forwarding = draw(st.sampled_from(["1", "1", "1", "0"]))
+    return HostView(
+        "host",
+        links,
+        tuple(draw(st.lists(st.sampled_from(_ROUTES), unique=True, max_size=5))),
+        (*DEFAULT_RULES, *draw(st.lists(st.sampled_from(_ROUTING_RULES), unique=True, max_size=2))),
+        {"net.ipv4.ip_forward": forwarding, **dict(draw(st.lists(st.sampled_from(_SYSCTLS), max_size=3)))},
+        draw(rules or host_rules()),
+    ).with_connected_routes()
+
+
+HOST_ADDRESSES = [
+    "10.0.0.1", "10.0.0.2", "10.0.1.255", "10.0.255.255", "192.0.2.1", "192.0.2.9", "192.0.2.255",
+    "127.0.0.1", "224.0.0.1", "203.0.113.7", "203.0.113.77", "198.51.100.1", "198.51.100.7",
+    "255.255.255.255", "0.0.0.0",
+]  # fmt: skip
+
+
+@st.composite
+def headers(draw: st.DrawFn) -> Packet:
+    """Packets off the wire at the edges of what `host_rules` test and `hosts` route."""
+    pick = st.sampled_from
+    protocol = draw(pick(["tcp", "tcp", "udp", "udp", "icmp", 47]))
+    fields: dict[str, Any] = {
+        "length": draw(pick([60, 101])),
+        "ttl": draw(pick([1, 2, 9, 10, 64, 65])),
+        "tos": draw(pick([0, 16])),
+    }
+    if protocol in ("tcp", "udp"):
+        ports = pick([22, 79, 80, 443, 1023, 40000])
+        fields |= {"sport": draw(ports), "dport": draw(ports)}
+    if protocol == "tcp":
+        fields["tcp_flags"] = draw(pick([2, 2, 2, 18, 16, 4]))
+    if protocol == "icmp":
+        fields |= {"icmp_type": draw(pick([8, 8, 0, 3, 13])), "icmp_code": draw(pick([0, 0, 1]))}
+    addresses = pick(HOST_ADDRESSES)
+    return Packet.of(draw(addresses), draw(addresses), protocol, **fields)

@@ -8,11 +8,18 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from hypothesis import strategies as st
 
-from netverify.docker import BridgeNetwork, DockerHost, PublishedPort, Version
+from netverify.docker import GATEWAY_MODES, Attachment, BridgeNetwork, DockerHost, PublishedPort, Version
 from netverify.docker.config import PROTOCOLS
-from netverify.docker.version import IP6TABLES
+from netverify.docker.version import (
+    DIRECT_ROUTING,
+    FORWARD_POLICY_ON_DEMAND,
+    IP6TABLES,
+    ROUTED_MODE,
+    UNPROTECTED_AND_ISOLATED_MODES,
+)
 
 VERSIONS = (
+    "17.06",
     "18.05",
     "18.09",
     "19.03.11",
@@ -24,12 +31,17 @@ VERSIONS = (
     "26.1",
     "27.0",
     "27.5",
+    "28.0.0",
+    "28.0.1",
+    "28.2.2",
+    "28.5",
+    "29.0",
 )
 
 
 @cache
 def versions() -> st.SearchStrategy[str]:
-    """Versions on every side of every change within the classic generation."""
+    """Versions on every side of every change of the iptables generations."""
     return st.sampled_from(VERSIONS)
 
 
@@ -67,6 +79,14 @@ def docker_hosts(draw: st.DrawFn) -> DockerHost:
     found = draw(st.lists(networks(), max_size=6, unique_by=lambda network: network.name))
     if found and draw(st.booleans()):
         found[0] = replace(found[0], name="bridge", bridge="docker0", default=True, internal=False)
+    engine = Version.parse(version)
+    modes = st.sampled_from([mode for mode in GATEWAY_MODES if _goes(mode, engine)])
+    found = [replace(one, gateway_mode=draw(modes), gateway_mode6=draw(modes)) for one in found]
+    attached = [
+        Attachment(one.name, one.subnet[9], None if one.subnet6 is None else one.subnet6[9])
+        for one in found
+        if draw(st.booleans())
+    ]
     open_networks = [network for network in found if not network.internal]
     published: list[PublishedPort] = []
     if open_networks:
@@ -78,5 +98,15 @@ def docker_hosts(draw: st.DrawFn) -> DockerHost:
         tuple(published),
         forward_policy=draw(st.sampled_from(["ACCEPT", "DROP"])),
         userland_proxy=draw(st.booleans()),
-        ip6tables=draw(st.booleans()) and Version.parse(version).has(IP6TABLES),
+        ip6tables=draw(st.booleans()) and engine.has(IP6TABLES),
+        forward_policy6=draw(st.sampled_from(["ACCEPT", "DROP"])),
+        ip_forward_no_drop=engine.has(FORWARD_POLICY_ON_DEMAND) and draw(st.booleans()),
+        allow_direct_routing=engine.has(DIRECT_ROUTING) and draw(st.booleans()),
+        attached=tuple(attached),
     )
+
+
+def _goes(mode: str, engine: Version) -> bool:
+    """Whether a network that need not be internal can have the gateway mode."""
+    needs = {"routed": ROUTED_MODE, "nat-unprotected": UNPROTECTED_AND_ISOLATED_MODES}
+    return mode == "nat" or (mode in needs and engine.has(needs[mode]))

@@ -26,6 +26,7 @@ from netverify.topology.model import (
     Segment,
     Topology,
 )
+from netverify.topology.networks import GATEWAY_MODES
 
 LAN = "lan"
 printable = st.characters(exclude_categories=["C", "Z"], include_characters=" ")
@@ -121,6 +122,10 @@ def _hosts(draw: st.DrawFn, name: str, number: int) -> Host:
                 st.booleans(),
                 st.booleans(),
                 st.sampled_from(["ACCEPT", "DROP"]),
+                forward_policy6=st.sampled_from(["ACCEPT", "DROP"]),
+                backend=st.sampled_from(["iptables", "nftables"]),
+                raw_rules=st.booleans(),
+                accept_fwmark=st.sampled_from([None, "0x1", "1/3"]),
             ),
         )
     )
@@ -176,6 +181,10 @@ def _networks(draw: st.DrawFn, host_names: Sequence[str]) -> list[Network]:
                 internal=draw(st.booleans()),
                 icc=not bridge or draw(st.booleans()),
                 masquerade=not bridge or draw(st.booleans()),
+                gateway_mode=draw(st.sampled_from(GATEWAY_MODES)) if bridge else "nat",
+                gateway_mode6=draw(st.sampled_from(GATEWAY_MODES)) if bridge else "nat",
+                host_binding=ip_address("127.0.0.1") if bridge and draw(st.booleans()) else None,
+                trusted=("eth0", "wg0") if bridge and draw(st.booleans()) else (),
                 mode=draw(st.sampled_from(modes.get(driver, [None]))),
                 vni=4097 + number if overlay else None,
                 mtu=draw(mtus),

@@ -56,10 +56,14 @@ class Target:
 
 @dataclass(frozen=True)
 class Listener:
-    """Where a service listens: in which namespace, on which port (None for ICMP, which has none)."""
+    """Where a service listens: in which namespace, on which port (None for ICMP, which has none).
+
+    `version` is that of IP, None for the probe's. Another one is heard behind a userland proxy alone.
+    """
 
     namespace: Namespace
     port: int | None
+    version: int | None = None
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,8 @@ class TcpEngine(Engine):
         self._relayed: list[tuple[socket.socket, socket.socket]] = []
         self._services: list[_Service] = []
         for listener in self.listeners:
-            self._serve(listener, listener.namespace, None, listener.port or 0, self.probe.version)
+            version = listener.version or self.probe.version
+            self._serve(listener, listener.namespace, None, listener.port or 0, version)
         for relay in self.relays:
             self._serve(relay, relay.namespace, relay.address, relay.port, relay.version)
 
@@ -174,7 +175,8 @@ class TcpEngine(Engine):
                 packet, peer = raw.recvfrom(2048)
             except BlockingIOError:
                 return
-            segment = packet[(packet[0] & 0xF) * 4 :] if self.probe.version == 4 else packet
+            version = role.version or self.probe.version
+            segment = packet[(packet[0] & 0xF) * 4 :] if version == 4 else packet
             sport, dport = struct.unpack_from("!HH", segment)
             if dport == role.port and segment[13] & (SYN | ACK) == SYN:
                 number = self._ports.get(sport)

@@ -53,7 +53,7 @@ class UdpEngine(Engine):
         ]
         # The listeners first: a sender takes any port that is free.
         for listener in self.listeners:
-            sock = self._bound(listener.namespace, None, listener.port or 0, version)
+            sock = self._bound(listener.namespace, None, listener.port or 0, listener.version or version)
             self._adopt(sock, self._listener_reader(listener), listener.namespace)
         for relay in self.relays:
             sock = self._bound(relay.namespace, relay.address, relay.port, relay.version)

@@ -1,0 +1,161 @@
+"""Many translations at once: hundreds of published ports in one piece instead of hundreds of pieces.
+
+A chain of DNAT rules ends differently at each. Here these endings become one, and which rule it was becomes a
+field of the packet, `mapping`: a number that follows from the packet as it entered. What the rules write
+depends on that number alone, so a piece holds it as a table (`Rows`), from which `pieces.Lens` reads constants.
+The number's bits stand last in the diagrams: all that precedes the choice of the rule is then held once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from netverify.dataplane.condition import Condition, equals
+from netverify.dataplane.encoding import Encoding, Set
+from netverify.dataplane.errors import DataplaneError
+from netverify.dataplane.evaluator import Evaluator
+from netverify.dataplane.program import CompiledRule, Program
+from netverify.dataplane.rewrite import Rewrite
+from netverify.dataplane.segments import Exits, Memory
+from netverify.dataplane.sets import PacketSets
+from netverify.dataplane.support import fields_of_rule
+from netverify.dataplane.targets import Ending, Nat, NatKind
+
+MAPPING = "mapping"
+BUNDLE = Nat(NatKind.DNAT, base=-1)
+"""The ending that stands for all of a chain's translations to one address and one port."""
+MANY = 8
+"""Translations that are worth a bundle."""
+
+Bits = tuple[Set, ...]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One written field: its bits as functions of the number, and as a constant for each row."""
+
+    bits: Bits
+    rows: tuple[Bits, ...]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A table: what was written, by the number of the rule."""
+
+    columns: tuple[Column, ...]
+    size: int
+
+    def column(self, bits: object) -> Column | None:
+        """The column that a field was written from, if it was and nobody wrote it since."""
+        return next((column for column in self.columns if column.bits is bits), None)
+
+    def with_column(self, encoding: Encoding, rows: Sequence[Bits]) -> tuple[Rows, Bits]:
+        """The table with another column, and that column's bits."""
+        column = Column(by_number(encoding, rows), tuple(rows))
+        return Rows((*self.columns, column), self.size), column.bits
+
+
+def by_number(encoding: Encoding, rows: Sequence[Bits]) -> Bits:
+    """For each bit of the rows: the packets whose number is that of a row with a one there."""
+    if len(set(rows)) == 1:
+        return rows[0]
+    joined = [joined_rows(encoding, [row[index] for row in rows]) for index in range(len(rows[0]))]
+    return tuple(joined)
+
+
+def joined_rows(encoding: Encoding, sets: Sequence[Set]) -> Set:
+    """The packets that are in the set of their own number."""
+    bits = encoding.bits(MAPPING)
+    level = list(sets)
+    for bit in reversed(bits):
+        if len(level) == 1:
+            break
+        level = [
+            level[index]
+            if index + 1 == len(level) or level[index] == level[index + 1]
+            else bit.ite(level[index + 1], level[index])
+            for index in range(0, len(level), 2)
+        ]
+    return level[0]
+
+
+def is_simple(ending: Ending | None) -> bool:
+    """Whether a translation always writes the same address and the same port."""
+    return (
+        isinstance(ending, Nat)
+        and ending.kind is NatKind.DNAT
+        and ending.addresses is not None
+        and ending.ports is not None
+        and ending.addresses[0] == ending.addresses[1]
+        and ending.ports[0] == ending.ports[1]
+        and ending.base is None
+    )
+
+
+def simple_endings(program: Program, table: str) -> list[Nat]:
+    """The different translations of a table that can be bundled, in the order of its rules."""
+    endings = (
+        rule.ending for chain in program.chains.values() if chain.table == table for rule in chain.rules
+    )
+    return list(dict.fromkeys(ending for ending in endings if isinstance(ending, Nat) and is_simple(ending)))
+
+
+class Renamed:
+    """The algebra of packets whose fields have changed places, as an answer's have: tests ask for the new ones.
+
+    To change places in the sets of a large chain is dear, to make them in their new places is not.
+    """
+
+    summarises = True
+
+    def __init__(self, sets: PacketSets, rename: Callable[[Set], Set]) -> None:
+        self.sets, self._rename = sets, rename
+        self.everything, self.nothing = sets.true, sets.nothing
+        self.both, self.either, self.without = sets.both, sets.either, sets.without
+        self.is_empty = sets.is_empty
+        self._known: dict[Condition, Set] = {}
+
+    def satisfying(self, condition: Condition) -> Set:
+        """The packets for which a condition holds, after the change."""
+        known = self._known.get(condition)
+        if known is None:
+            known = self._known[condition] = self._rename(self.sets.satisfying(condition))
+        return known
+
+    def rewritten(self, packets: Set, rewrite: Rewrite) -> Set:
+        """Chains that write are not run in this algebra."""
+        raise DataplaneError(f"{rewrite}: packets whose fields have changed places are not written into")
+
+
+class Bundler(Evaluator[Set]):
+    """Runs chains like any evaluator, but gives simple translations one ending, and a number.
+
+    `coming` are the packets that matter. Rules that ask for a destination match no others: without that, what
+    many such rules leave would be asked of every device that no packet to that destination leaves by.
+    """
+
+    def __init__(
+        self, program: Program, sets: PacketSets, endings: Sequence[Nat], coming: Set | None = None
+    ) -> None:
+        super().__init__(program, sets, memory=Memory())
+        self._coming = coming
+        self._numbered: Mapping[Ending, Set] = {
+            ending: sets.satisfying(equals(MAPPING, number)) for number, ending in enumerate(endings)
+        }
+
+    def _tested(self, rule: CompiledRule, entering: Set) -> tuple[Set, int]:
+        matched, failed = super()._tested(rule, entering)
+        if self._coming is None or failed >= 0:
+            return matched, failed
+        asked = fields_of_rule(rule)
+        if "destination" in asked and "out_interface" not in asked:
+            matched = matched & self._coming
+        return matched, failed
+
+    def _add(self, exits: Exits[Set], ending: Ending, packets: Set) -> None:
+        number = self._numbered.get(ending)
+        if number is None:
+            super()._add(exits, ending, packets)
+        else:
+            super()._add(exits, BUNDLE, packets & number)

@@ -1,0 +1,82 @@
+"""All pairs of a subject for one service: a matrix of what the model says, with the rule behind each cell."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from netverify.dataplane.packet import Address
+from netverify.model.errors import QuestionError
+from netverify.model.questions import UNKNOWN, UNSENT, Answer, Deciding, Question, deciding, send
+from netverify.model.subject import Endpoint, Lack, Subject
+from netverify.reachability.observed import ObservedMatrix
+from netverify.reachability.probe import Cell, Outcome, Probe
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One cell: the address that was sent to, what came of it, and the rule that decided, if one did."""
+
+    cell: Cell
+    address: Address
+    rule: Deciding | None
+    lacks: tuple[Lack, ...] = ()
+
+
+@dataclass(frozen=True)
+class Reach:
+    """Every pair that was asked, in the order of the matrix."""
+
+    subject: Subject
+    matrix: ObservedMatrix
+    pairs: tuple[Pair, ...]
+
+    @property
+    def lacks(self) -> tuple[Lack, ...]:
+        """What is not known and matters for some pair."""
+        return tuple(dict.fromkeys(lack for pair in self.pairs for lack in pair.lacks))
+
+
+def reach(subject: Subject, probe: Probe, sources: Sequence[str] = (), targets: Sequence[str] = ()) -> Reach:
+    """Ask every pair; by default of everybody who is shown, to everybody who has an address.
+
+    Raises QuestionError for an unknown name, or where there is nobody to ask.
+    """
+    senders = [subject.endpoint(name) for name in dict.fromkeys(sources)]
+    receivers = [subject.endpoint(name) for name in dict.fromkeys(targets)]
+    shown = [endpoint for endpoint in subject.endpoints if endpoint.shown]
+    senders = senders or shown
+    receivers = [each for each in receivers or shown if each.address(probe.version) is not None]
+    if not receivers:
+        raise QuestionError(f"nobody of those asked for in {subject.title} has an IPv{probe.version} address")
+    pairs = tuple(_pair(subject, probe, sender, receiver) for sender in senders for receiver in receivers)
+    matrix = ObservedMatrix.of(
+        probe,
+        (pair.cell for pair in pairs),
+        rows=[endpoint.name for endpoint in senders],
+        columns=[endpoint.name for endpoint in receivers],
+    )
+    return Reach(subject, matrix, pairs)
+
+
+def _pair(subject: Subject, probe: Probe, sender: Endpoint, receiver: Endpoint) -> Pair:
+    address = receiver.address(probe.version)
+    if address is None:
+        raise QuestionError(f"{receiver.name} has no IPv{probe.version} address")
+    answer = send(subject, Question(sender.name, receiver.name, probe), sender, address)
+    rule = None if answer.exchange is None else deciding(answer.exchange)
+    return Pair(cell_of(answer, sender.name, receiver.name), address, rule, answer.lacks)
+
+
+def cell_of(answer: Answer, source: str, target: str) -> Cell:
+    """An answer as a cell of a matrix; what is unknown is an ERROR there, which nobody takes for blocked."""
+    if answer.verdict == UNKNOWN:
+        detail = "unknown, for it was not collected: " + "; ".join(map(str, answer.lacks))
+        return Cell(source, target, Outcome.ERROR, detail=detail)
+    found = answer.exchange
+    if answer.verdict == UNSENT or found is None:
+        return Cell(source, target, Outcome.UNREACHABLE, detail=f"the sender has {answer.why}")
+    seen = str(found.request.final.source_address) if found.request.verdict == "delivered" else None
+    return Cell(
+        source, target, Outcome(found.outcome), seen, found.receiver, found.replied, found.decided.reason
+    )

@@ -1,0 +1,182 @@
+"""A packet's way as a packet tracer tells it: phase by phase, then what came of it. Text and JSON.
+
+Names, comments and rules come from hosts that nobody vouches for: what a terminal would obey is escaped.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from itertools import groupby
+from typing import Any, Final
+
+from netverify.dataplane.packet import Packet
+from netverify.dataplane.trace import Event, PolicyStep, RuleStep, Step, Trace, changes
+from netverify.dataplane.world import Exchange
+from netverify.model.naming import place_words
+from netverify.model.questions import (
+    ARRIVES,
+    BLOCKED,
+    UNANSWERED,
+    UNKNOWN,
+    UNSENT,
+    Answer,
+    alternatives,
+    deciding,
+)
+from netverify.reachability.text import printable
+
+_INDENT: Final = "          "
+EXIT_CODES: Final = {ARRIVES: 0, UNANSWERED: 1, BLOCKED: 1, UNSENT: 1, UNKNOWN: 3}
+
+
+def render(answer: Answer, *, every_rule: bool = False) -> str:
+    """The whole answer; rules that did not match only with `every_rule`."""
+    question = answer.question
+    lines = [f"{question.probe} from {question.source} to {question.target}, {answer.subject.title}"]
+    lines += _exchange_lines(answer.exchange, "", every_rule)
+    lines += ["", f"Result: {verdict(answer)}"]
+    rule = None if answer.exchange is None else deciding(answer.exchange)
+    if rule is not None:
+        lines.append(f"  decided by  {rule}")
+    lines += (f"  unknown     {lack}" for lack in answer.lacks)
+    lines += (f"  assumed     {'yes' if value else 'no'}: {name}" for name, value in answer.assumed)
+    for name, value, other in alternatives(answer):
+        lines.append(f"  otherwise   {_WORDS[other]}, if {'' if value else 'not '}{name}")
+    lines += (f"  assumed     {note}" for note in answer.subject.notes)
+    return "\n".join(printable(line) for line in lines)
+
+
+def verdict(answer: Answer) -> str:
+    """What came of it, in a sentence."""
+    found = answer.exchange
+    if found is None:
+        said = f"nothing is sent to {answer.address}: {answer.question.source} has {answer.why}"
+    elif found.outcome != "delivered":
+        said = f"the request does not arrive: {_outcome(found)}"
+        if found.decided.place is None:
+            said += f": {found.decided.reason}"
+    elif not found.replied:
+        said = f"the request arrives at {who(found.receiver or found.request.host)}, but its answer is lost"
+        if found.decided.place is None:
+            said += f": {found.decided.reason}"
+    else:
+        receiver, sender = who(found.receiver or ""), who(found.request.steps[0].host)
+        said = f"the request arrives at {receiver}, and its answer at {sender}"
+    if answer.verdict == UNKNOWN:
+        return f"UNKNOWN. By what was collected, {said}."
+    return f"{_WORDS[answer.verdict]}. {said[0].upper()}{said[1:]}."
+
+
+_WORDS: Final = {
+    ARRIVES: "ARRIVES",
+    UNANSWERED: "DOES NOT WORK",
+    BLOCKED: "DOES NOT ARRIVE",
+    UNSENT: "DOES NOT ARRIVE",
+    UNKNOWN: "UNKNOWN",
+}
+
+
+def render_json(answer: Answer) -> str:
+    """The same for programs; every rule that was asked is in it."""
+    question, found = answer.question, answer.exchange
+    rule = None if found is None else deciding(found)
+    document = {
+        "format": "netverify trace",
+        "version": 1,
+        "subject": answer.subject.title,
+        "source": question.source,
+        "target": question.target,
+        "address": str(answer.address),
+        "service": str(question.probe),
+        "verdict": answer.verdict,
+        "outcome": None if found is None else found.outcome,
+        "says": verdict(answer),
+        "rule": None if rule is None else str(rule),
+        "receiver": None if found is None else found.receiver,
+        "unknown": [str(lack) for lack in answer.lacks],
+        "assumed": dict(answer.assumed),
+        "otherwise": [
+            {"unknown": name, "value": value, "verdict": other} for name, value, other in alternatives(answer)
+        ],
+        "notes": list(answer.subject.notes),
+        "exchange": None if found is None else _exchange_facts(found),
+    }
+    return json.dumps(document, indent=2)
+
+
+def _exchange_facts(found: Exchange) -> dict[str, Any]:
+    return {
+        "request": found.request.facts(),
+        "answer": None if found.answer is None else found.answer.facts(),
+        "proxied": None if found.beyond is None else _exchange_facts(found.beyond),
+    }
+
+
+def who(node: str) -> str:
+    """A namespace in a sentence; a stranger's has brackets around what he is."""
+    return f"somebody {node[1:-1]}" if node.startswith("(behind ") else node
+
+
+def _outcome(found: Exchange) -> str:
+    return "dropped in silence" if found.outcome == "filtered" else f"{found.outcome}, and the sender is told"
+
+
+def _exchange_lines(found: Exchange | None, prefix: str, every_rule: bool) -> Iterator[str]:
+    if found is None:
+        return
+    yield from _trace_lines(found.request, f"{prefix}Request", every_rule)
+    if found.beyond is not None:
+        yield from _exchange_lines(found.beyond, f"{prefix}Proxy's ", every_rule)
+    if found.answer is not None:
+        yield from _trace_lines(found.answer, f"{prefix}Answer", every_rule)
+
+
+def _trace_lines(trace: Trace, title: str, every_rule: bool) -> Iterator[str]:
+    yield ""
+    yield f"{title}  {trace.packet}"
+    shown = [step for step in trace.steps if every_rule or not _is_unmatched(step)]
+    phases = [(key, list(steps)) for key, steps in groupby(shown, key=lambda step: (step.host, step.hook))]
+    for number, ((host, hook), steps) in enumerate(phases, 1):
+        last = number == len(phases)
+        devices = _devices(steps[-1].packet)
+        result = trace.verdict.upper() if last else "PASSED"
+        yield ""
+        yield f"{number:>4}  {host}  {hook or 'host'}" + (f"  {devices}" if devices else "") + f"  {result}"
+        for step in steps:
+            yield from (_INDENT + line for line in _step_lines(step, every_rule))
+
+
+def _is_unmatched(step: Step) -> bool:
+    return isinstance(step, RuleStep) and not step.matched
+
+
+def _step_lines(step: Step, every_rule: bool) -> Iterator[str]:
+    if isinstance(step, Event):
+        written = [] if step.after is None else changes(step.packet, step.after)
+        text = step.text if not written else "; ".join(written)
+        yield f"{step.what}: {text}"
+        return
+    if isinstance(step, PolicyStep):
+        yield f"{'> ' if every_rule else ''}{place_words(step.place)} {step.chain.policy.value}"
+        return
+    place = place_words(step.place)
+    rule = str(step.rule.rule).removeprefix(f"-A {step.place.chain} ")
+    if step.matched:
+        mark = "> " if every_rule else ""
+        yield f"{mark}{place}: {rule}"
+        if step.rule.not_modelled:
+            yield f"  not modelled: {step.rule.not_modelled}"
+    else:
+        yield f"  {place}: {rule}   [no: {step.rule.tests[step.failed].text}]"
+
+
+def _devices(packet: Packet) -> str:
+    words = []
+    for way, device, port in (
+        ("in", packet.in_interface, packet.physdev_in),
+        ("out", packet.out_interface, packet.physdev_out),
+    ):
+        if device:
+            words.append(f"{way} {device}" + (f" (port {port})" if port else ""))
+    return ", ".join(words)

@@ -1,0 +1,78 @@
+"""`netverify diff`: what was opened, and its exit codes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.commands.asking import EDITED, ROOT, RULES, TOPOLOGIES, netverify, refused, snapshot_in
+from tests.host.samples import IPTABLES, without
+
+Golden = Callable[[str, str], None]
+
+
+def test_a_hole_is_found(golden: Golden) -> None:
+    done = netverify("diff", RULES, EDITED)
+    assert (done.returncode, done.stderr) == (1, "")
+    golden("commands/diff-opened.txt", done.stdout)
+
+
+def test_nothing_changed() -> None:
+    done = netverify("diff", RULES, RULES)
+    assert done.returncode == 0
+    assert "host, IPv4: no packet notices the change" in done.stdout
+
+
+def test_the_other_way_round_it_is_only_closed() -> None:
+    done = netverify("diff", EDITED, RULES, "--json")
+    said = json.loads(done.stdout)
+    kinds = [change["kind"] for host in said["hosts"] for change in host["changes"]]
+    # What the edit closed is open again: replies from published ports to eth0's side.
+    assert "closed" in kinds
+    assert done.returncode == int(said["opens"])
+
+
+def test_only_closing_is_no_alarm(tmp_path: Path) -> None:
+    closed = tmp_path / "closed.rules"
+    text = (ROOT / RULES).read_text()
+    closed.write_text(text.replace("-A DOCKER-USER -j RETURN\n", "-A DOCKER-USER -j DROP\n"))
+    done = netverify("diff", RULES, str(closed))
+    assert done.returncode == 0, done.stdout
+    assert "closed  filter FORWARD" in done.stdout
+    assert "OPENED" not in done.stdout
+
+
+def test_a_topology_against_its_rules() -> None:
+    """A bare ruleset is taken to be for the host of the other side."""
+    done = netverify("diff", f"{TOPOLOGIES}/docker-published.yaml", RULES)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "no packet notices the change" in done.stdout
+    edited = netverify("diff", f"{TOPOLOGIES}/docker-published.yaml", EDITED)
+    assert edited.returncode == 1
+
+
+def test_two_snapshots(tmp_path: Path) -> None:
+    changed = IPTABLES.replace(":FORWARD DROP", ":FORWARD ACCEPT")
+    rules = {"iptables-save.txt": changed, "iptables-legacy-save.txt": changed}
+    old, new = snapshot_in(tmp_path / "old"), snapshot_in(tmp_path / "new", without(**rules))
+    done = netverify("diff", old, new)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "OPENED  filter FORWARD: DROP -> ACCEPT" in done.stdout
+
+
+def test_rules_that_nobody_collected_are_unknown(tmp_path: Path) -> None:
+    old = snapshot_in(tmp_path / "old")
+    new = snapshot_in(tmp_path / "new", without("nft.json"))
+    done = netverify("diff", old, new)
+    assert done.returncode == 3, done.stdout
+    assert "nft.json: it is not in the snapshot" in done.stdout
+
+
+def test_a_damaged_dump(tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged.rules"
+    damaged.write_text((ROOT / RULES).read_text()[:900])
+    said = refused(netverify("diff", RULES, str(damaged)))
+    assert said.startswith(f"netverify: {damaged}:")
+    assert "; expected " in said
+    assert refused(netverify("diff", RULES)).endswith("error: expected OLD and NEW, or OLD --live\n")

@@ -1,0 +1,108 @@
+"""What others do to a daemon's rules, and what it makes good: firewalld's reload, iptables -F, upgrades."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Network
+
+import pytest
+
+from netverify.docker import Attachment, BridgeNetwork, Daemon, DockerError, DockerHost, Link, recognise
+from netverify.docker.difference import differences
+from netverify.ruleset import Ruleset
+from suites.engine.hosts import hosts
+
+WEB = BridgeNetwork("web", "br-web", IPv4Network("172.18.0.0/16"))
+DB = BridgeNetwork("db", "br-db", IPv4Network("172.19.0.0/16"), internal=True)
+PLACE = Attachment("web", IPv4Address("172.18.0.2"), container="c")
+
+
+def started(version: str, **options) -> Daemon:
+    return Daemon.started(DockerHost(version, (WEB, DB), attached=(PLACE,), **options))
+
+
+@pytest.mark.parametrize(
+    ("version", "lost"),
+    [
+        ("24.0", ["-i br-web ! -o br-web -j DOCKER-ISOLATION-STAGE-2", "-o br-web -j DROP"]),
+        ("25.0.12", ["-i br-web ! -o br-web -j DOCKER-ISOLATION-STAGE-2", "-o br-web -j DROP"]),
+        ("25.0.13", []),
+        ("27.5.1", ["-i br-web ! -o br-web -j DOCKER-ISOLATION-STAGE-2", "-o br-web -j DROP"]),
+        ("28.1", []),
+        ("28.2.0", ["-d 172.18.0.2/32 ! -i br-web -j DROP"]),
+        ("28.3.2", ["-d 172.18.0.2/32 ! -i br-web -j DROP"]),
+        ("28.3.3", []),
+        ("29.0", []),
+    ],
+)
+def test_a_reload_of_firewalld_loses_what_the_cves_say(version, lost):
+    before = started(version)
+    gone = [line for line in differences(before.ipv4, before.reloaded().ipv4) if line.startswith("- -A")]
+    assert [line.partition(" ")[2].split(" ", 2)[2] for line in gone] == lost
+
+
+def test_a_reload_opens_the_policy_and_removes_other_peoples_chains():
+    theirs = Ruleset.parse("*filter\n:FORWARD ACCEPT\n:theirs -\n-A FORWARD -j theirs\nCOMMIT\n")
+    daemon = Daemon.started(DockerHost("28.5.2", (WEB,)), ipv4=theirs)
+    assert daemon.ipv4.table("filter").has_chain("theirs")
+    again = daemon.reloaded()
+    assert not again.ipv4.table("filter").has_chain("theirs")
+    assert again.ipv4.chain("filter", "FORWARD").policy == "ACCEPT"
+
+
+def test_the_nftables_backend_does_not_notice_a_reload():
+    daemon = started("29.0", backend="nftables")
+    assert daemon.reloaded().nft == daemon.nft
+    assert daemon.nft.tables
+    assert daemon.ipv4.tables == ()
+
+
+@pytest.mark.parametrize("version", ["17.06", "24.0", "28.0.0", "28.1", "28.5.2", "29.0"])
+def test_a_restart_makes_a_flush_good_but_for_the_policy(version):
+    before = Daemon.started(DockerHost(version, (WEB, DB)))
+    flushed = before.flushed("filter").flushed("nat")
+    assert not [place for place, _ in flushed.ipv4.rules() if place.table in ("filter", "nat")]
+    assert differences(before.ipv4, flushed.restarted().ipv4) == []
+
+
+@pytest.mark.parametrize("version", ["18.04", "27.5.1", "28.1.1", "28.5.2", "29.7.2"])
+@pytest.mark.parametrize("case", ["containers,proxy=on", "ports,proxy=off", "default bridge,icc=false"])
+def test_stopping_all_containers_leaves_the_networks_rules(version, case):
+    host = hosts(version)[case]
+    bare = Daemon.started(replace(host, attached=(), published=(), links=()))
+    daemon = bare.with_containers(*host.attached, published=host.published, links=host.links)
+    assert differences(Daemon.started(host).ipv4, daemon.ipv4) == []
+    stopped = daemon.without_containers(*daemon.host.attachments())
+    assert differences(bare.ipv4, stopped.ipv4) == []
+    assert differences(bare.ipv6, stopped.ipv6) == []
+    assert stopped.host.attachments() == ()
+
+
+def test_a_container_that_is_not_there_cannot_stop():
+    daemon = started("28.5")
+    with pytest.raises(DockerError, match=r"no container is at 172\.18\.0\.9"):
+        daemon.without_containers(Attachment("web", IPv4Address("172.18.0.9")))
+    with pytest.raises(DockerError, match=r"network web is in use: 172\.18\.0\.2"):
+        daemon.without_network("web")
+
+
+def test_a_link_has_two_rules_and_none_in_ipv6():
+    default = BridgeNetwork("bridge", "docker0", IPv4Network("172.17.0.0/16"), default=True, icc=False)
+    link = Link("bridge", IPv4Address("172.17.0.3"), IPv4Address("172.17.0.2"), 80)
+    places = tuple(Attachment("bridge", address) for address in (link.server, link.client))
+    ipv4 = Daemon.started(DockerHost("24.0", (default,), attached=places, links=(link,))).ipv4
+    on_bridge = "-i docker0 -o docker0 -p tcp -m tcp"
+    assert [str(rule) for rule in ipv4.chain("filter", "DOCKER").rules] == [
+        f"-A DOCKER -s 172.17.0.3/32 -d 172.17.0.2/32 {on_bridge} --dport 80 -j ACCEPT",
+        f"-A DOCKER -s 172.17.0.2/32 -d 172.17.0.3/32 {on_bridge} --sport 80 -j ACCEPT",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("older", "newer"), [("17.06", "24.0"), ("24.0", "28.1"), ("28.1", "28.5.2"), ("28.5.2", "29.0")]
+)
+def test_an_upgrade_leaves_no_mixture(older, newer):
+    """With the networks and containers of before, after a restart under the newer version."""
+    old = started(older)
+    new = replace(old, host=replace(old.host, version=newer)).restarted()
+    assert recognise(new.ipv4).missing == recognise(new.ipv4).stale == ()

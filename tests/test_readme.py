@@ -1,0 +1,66 @@
+"""What README says that commands print is what they print."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SECTION = "Asking the model"
+GAP = "..."  # a line that stands for some that are not shown
+
+
+def sessions() -> Iterator[tuple[str, list[str], int]]:
+    """Every command of the section's console blocks, what it prints, and its exit code (0 unless shown)."""
+    text = (ROOT / "README.md").read_text()
+    section = re.split(rf"^## {SECTION}$", text, flags=re.MULTILINE)[1]
+    section = re.split(r"^## ", section, flags=re.MULTILINE)[0]
+    for block in re.findall(r"^```console\n(.*?)^```$", section, flags=re.MULTILINE | re.DOTALL):
+        steps = [step.split("\n") for step in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]]
+        for index, (command, *printed) in enumerate(steps):
+            if command == "echo $?":
+                continue
+            code = steps[index + 1] if index + 1 < len(steps) else [""]
+            shown = int(code[1]) if code[0] == "echo $?" else 0
+            yield command, "\n".join(printed).rstrip("\n").split("\n"), shown
+
+
+SESSIONS = list(sessions())
+
+
+def agrees(shown: list[str], printed: list[str]) -> bool:
+    """Whether the lines are those, up to gaps."""
+    if not shown:
+        return not printed
+    if shown[0].strip() == GAP:
+        return any(agrees(shown[1:], printed[skipped:]) for skipped in range(len(printed) + 1))
+    return bool(printed) and shown[0] == printed[0] and agrees(shown[1:], printed[1:])
+
+
+def test_the_section_has_all_commands() -> None:
+    words = {shlex.split(command)[1] for command, _, _ in SESSIONS}
+    assert {"trace", "reach", "diff", "lint"} <= words
+
+
+@pytest.mark.parametrize(("command", "shown", "code"), SESSIONS, ids=[command for command, _, _ in SESSIONS])
+def test_a_command_prints_what_readme_shows(command: str, shown: list[str], code: int) -> None:
+    program, *arguments = shlex.split(command)
+    assert program == "netverify"
+    done = subprocess.run(
+        [sys.executable, "-m", "netverify", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        env=os.environ | {"COLUMNS": "110"},
+    )
+    printed = done.stdout.rstrip("\n").split("\n")
+    assert agrees(shown, printed), f"README shows otherwise than what came out:\n{done.stdout}{done.stderr}"
+    assert done.returncode == code
