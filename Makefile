@@ -4,6 +4,7 @@
 #   PYTHON=python3.12    the Python to build .venv with (default: the first one found that is new enough)
 #   PYTEST_ARGS='-n 2'   passed on to pytest
 #   RUNS=50              how often `make soak` runs the suites
+#   SECONDS=60           how long `make fuzz` works on each target; TARGETS='save nft' names some of them
 #   PACKETS=100000       how many packets `make fidelity` judges
 #   SEED=42              judges what it judged with that seed once more
 #   RECORD=yes           `make bench` keeps its figures in benchmarks/README.md
@@ -11,6 +12,8 @@
 PYTHON ?=
 PYTEST_ARGS ?=
 RUNS ?= 50
+SECONDS ?= 60
+TARGETS ?=
 PACKETS ?= 100000
 SEED ?=
 
@@ -19,7 +22,7 @@ BIN := .venv/bin
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 
 .DEFAULT_GOAL := help
-.PHONY: help suites engines test lint types unit format golden lock soak fidelity bench clean
+.PHONY: help suites engines test lint types unit format golden lock soak fidelity fuzz bench clean
 
 help: ## show the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -60,6 +63,10 @@ soak: .venv/ready ## run the suites RUNS times and compare the outcomes
 
 fidelity: .venv/ready ## judge the model by the kernel: PACKETS random packets through random rules
 	$(BIN)/python tools/fidelity.py --packets $(PACKETS) $(if $(SEED),--seed $(SEED))
+
+fuzz: .venv/ready ## look for inputs that break a parser or the evaluator, SECONDS for each of TARGETS
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-fuzz.lock
+	$(BIN)/python -m fuzz --seconds $(SECONDS) $(TARGETS)
 
 bench: .venv/ready ## measure against peers (RECORD=yes: keep the figures in benchmarks/README.md)
 	@set -e; for file in benchmarks/[!_]*.py; do \

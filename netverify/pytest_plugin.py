@@ -7,6 +7,7 @@ only offers its fixtures, so that a project which merely has netverify installed
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
 from collections.abc import Generator, Sequence
@@ -44,6 +45,26 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=os.environ.get("CI") == "true",
         help="fail, instead of skip, where this machine lacks a capability (default under CI=true)",
     )
+    group.addoption(
+        "--docker",
+        type=_docker_version,
+        metavar="VERSION",
+        help="of the suites' tests of Docker's generations, those of this engine alone: 24.0, 29.0+nftables",
+    )
+
+
+def _docker_version(text: str) -> str:
+    """Check that rules of this engine are known; argparse shows the error, which lists those that are."""
+    from netverify.docker import DockerError, generation_of
+
+    version, plus, backend = text.partition("+")
+    if plus and backend != "nftables":
+        raise argparse.ArgumentTypeError(f"{text!r}: after the + only nftables can stand: 29.0+nftables")
+    try:
+        generation_of(version, "nftables" if plus else "iptables")
+    except DockerError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return text
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -71,14 +71,26 @@ class Affected:
                 for index in indices:
                     found = found | self._touched(chain, index, run)
             return forget(sets, found, self._written(where))
-        if changed > _MANY and not any(self._is_opaque(side, where) for side in (0, 1)):
+        plain = self.is_plain(*where)
+        if changed > _MANY and plain:
             return found | self._differing(old, new)
         for chain, run, indices in zip(chains, self._runs, (edit.removed, edit.added), strict=True):
             for index in indices:
                 touched = self._touched(chain, index, run)
                 if chain is not None and not sets.is_empty(touched):
                     found = found | run.reaching(chain, index, touched)
+        if plain and self._returns_early(chains, edit) and not sets.is_empty(found):
+            found = found & self._differing(old, new)
         return found
+
+    def _returns_early(self, chains: tuple[CompiledChain | None, ...], edit: Edit) -> bool:
+        """Whether a changed rule of a user's chain returns: what it takes may return at the end anyway."""
+        return any(
+            chain is not None
+            and chain.policy is Verdict.FALL
+            and any(chain.rules[index].ending is Verdict.RETURN for index in indices)
+            for chain, indices in zip(chains, (edit.removed, edit.added), strict=True)
+        )
 
     def _touched(self, chain: CompiledChain | None, index: int, run: Evaluator[Set]) -> Set:
         """The packets that match a rule and do not go on as if it were not there."""
@@ -101,7 +113,7 @@ class Affected:
     def _differing(self, old: CompiledChain | None, new: CompiledChain | None) -> Set:
         """Exactly the packets that leave two versions of a chain by different endings."""
         before, after = (
-            _falls(self._sets) if chain is None else run.summary(chain)
+            _falls(self._sets) if chain is None else _back(run.summary(chain), self._sets)
             for chain, run in zip((old, new), self._runs, strict=True)
         )
         same = self._sets.nothing
@@ -162,6 +174,12 @@ def _is_idle(rule: CompiledRule) -> bool:
     """Whether a packet that matches a rule goes on as one that does not."""
     does = (rule.ending, rule.rewrite, rule.callee)
     return does == (None, None, None) and not rule.last and not rule.not_modelled
+
+
+def _back(exits: Exits[Set], sets: PacketSets) -> Exits[Set]:
+    """Exits of a chain as its caller sees them: a packet that returns is one that came to the end."""
+    exits[Verdict.FALL] = exits.get(Verdict.FALL, sets.nothing) | exits.pop(Verdict.RETURN, sets.nothing)
+    return exits
 
 
 def _falls(sets: PacketSets) -> Exits[Set]:

@@ -2,8 +2,8 @@
 
 A chain of DNAT rules ends differently at each. Here these endings become one, and which rule it was becomes a
 field of the packet, `mapping`: a number that follows from the packet as it entered. What the rules write
-depends on that number alone, so a piece holds it as a table (`Rows`), from which `pieces.Lens` reads constants.
-The number's bits stand last in the diagrams: all that precedes the choice of the rule is then held once.
+depends on that number alone, so a piece holds it as a table (`Rows`), from which `pieces.Lens` reads
+constants. The number's bits stand last in the diagrams: all that precedes the choice is then held once.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def simple_endings(program: Program, table: str) -> list[Nat]:
 
 
 class Renamed:
-    """The algebra of packets whose fields have changed places, as an answer's have: tests ask for the new ones.
+    """The algebra of packets whose fields have changed places, as an answer's have.
 
     To change places in the sets of a large chain is dear, to make them in their new places is not.
     """
@@ -123,7 +123,7 @@ class Renamed:
             known = self._known[condition] = self._rename(self.sets.satisfying(condition))
         return known
 
-    def rewritten(self, packets: Set, rewrite: Rewrite) -> Set:
+    def rewritten(self, _packets: Set, rewrite: Rewrite) -> Set:
         """Chains that write are not run in this algebra."""
         raise DataplaneError(f"{rewrite}: packets whose fields have changed places are not written into")
 

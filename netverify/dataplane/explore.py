@@ -13,7 +13,7 @@ from typing import Generic, TypeAlias, TypeVar
 
 from netverify.dataplane.packet import Packet
 from netverify.dataplane.trace import Trace
-from netverify.dataplane.world import World
+from netverify.dataplane.world import Exchange, World
 
 T = TypeVar("T")
 
@@ -98,6 +98,35 @@ def whatever(world: World, packet: Packet, host: str, *, most: int = MOST_RUNS) 
     found = explore(run, lambda trace: trace.assumed, lambda trace: (trace.verdict, trace.host), most=most)
     world.forget()
     return found
+
+
+def whatever_is_said(
+    world: World,
+    packet: Packet,
+    host: str,
+    *,
+    listening: frozenset[tuple[str, int]] = frozenset(),
+    most: int = MOST_RUNS,
+) -> Exploration[Exchange]:
+    """A request and its answer, as `World.ask` has them, under every value of the unknowns of both."""
+
+    def run(assume: Mapping[str, bool]) -> Exchange:
+        world.forget()
+        return world.ask(packet, host, listening=listening, assume=assume)
+
+    found = explore(run, _asked_of_both, lambda said: (said.outcome, said.replied, said.receiver), most=most)
+    world.forget()
+    return found
+
+
+def _asked_of_both(said: Exchange) -> Assumptions:
+    """What the request asked, then what the answer and a proxy's own exchange asked besides."""
+    asked = dict(said.request.assumed)
+    if said.answer is not None:
+        asked |= dict(said.answer.assumed)
+    if said.beyond is not None:
+        asked |= dict(_asked_of_both(said.beyond))
+    return tuple(asked.items())
 
 
 def _others(asked: Assumptions, wanted: Assumptions) -> Iterator[Assumptions]:

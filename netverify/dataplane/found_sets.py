@@ -64,15 +64,32 @@ def martians(view: HostView, sets: PacketSets, ways: Ways) -> tuple[Reasons, Rea
         (reason, on[key] & sets.satisfying(condition), _ENDS) for key, reason, condition in _IMPOSSIBLE
     ]
     back = {kind: ways.of_kind(kind, asked=BACK) for kind in ("local", "broadcast", "unicast")}
-    broadcasts = on["all"] if view.routing_rules != DEFAULT_RULES else on["filtered"]
+    broadcasts = on["looked at"] if view.routing_rules != DEFAULT_RULES else on["filtered"]
     elsewhere = back["unicast"] & ~ways.leaving("in_interface", "unicast", asked=BACK)
+    somebody = sets.satisfying(Not(equals("source", 0)))  # who has no address yet asks everybody (DHCP)
     fields = _ENDS if any(rule.source is not None for rule in view.routing_rules) else _BACK
-    return impossible, [
-        ("martian source: it is this host's own", on["no local"] & back["local"], fields),
-        ("martian source: it is a broadcast address", broadcasts & back["broadcast"], fields),
-        ("reverse path filter: no route back", on["filtered"] & ~(back["unicast"] | back["local"]), fields),
-        ("reverse path filter: the way back is another device", on["strict"] & elsewhere, fields),
+    reasons = [
+        ("martian source: it is this host's own", on["no local"] & back["local"]),
+        ("martian source: it is a broadcast address", broadcasts & back["broadcast"]),
+        ("reverse path filter: no route back", on["filtered"] & ~(back["unicast"] | back["local"])),
+        ("reverse path filter: the way back is another device", on["strict"] & elsewhere),
     ]
+    return impossible, [(reason, packets & somebody, fields) for reason, packets in reasons]
+
+
+def not_forwarded(view: HostView, sets: PacketSets) -> Reasons:
+    """Whose packets IPv6 does not forward to another device (`martians.not_forwarded`)."""
+    if sets.version == 4:
+        return []
+    nobody = sets.satisfying(AnyOf((equals("source", 0), within("source", *LOOPBACKS[6], *GROUPS[6]))))
+    back = sets.union(
+        [
+            sets.satisfying(All((Named("in_interface", link.name), Named("out_interface", link.name))))
+            for link in view.links
+        ]
+    )
+    fields = frozenset({"source", "in_interface", "out_interface"})
+    return [("its source is nobody's to be forwarded", nobody & ~back, fields)]
 
 
 _TESTS: Mapping[str, Callable[[int, int, int], bool]] = MappingProxyType(
@@ -81,6 +98,7 @@ _TESTS: Mapping[str, Callable[[int, int, int], bool]] = MappingProxyType(
         "localnet": lambda localnet, _local, _strictness: bool(localnet),
         "no localnet": lambda localnet, _local, _strictness: not localnet,
         "no local": lambda _localnet, local, _strictness: not local,
+        "looked at": lambda _localnet, local, strictness: bool(strictness) or not local,
         "filtered": lambda _localnet, _local, strictness: bool(strictness),
         "strict": lambda _localnet, _local, strictness: strictness == 1,
     }
@@ -88,7 +106,7 @@ _TESTS: Mapping[str, Callable[[int, int, int], bool]] = MappingProxyType(
 """Kinds of devices by their route_localnet, accept_local and rp_filter."""
 
 
-_NO_HOST = "0.0.0.0/8"
+_NO_HOST = "0.0.0.0/32"  # not its whole network, since Linux 5.3
 _NOT_LIMITED = Not(equals("destination", 0xFFFFFFFF))
 _TO_LOOPBACK = within("destination", *LOOPBACKS[4])
 _IMPOSSIBLE: tuple[tuple[str, str, Condition], ...] = (
@@ -111,15 +129,30 @@ _IMPOSSIBLE: tuple[tuple[str, str, Condition], ...] = (
 # --- addresses ---------------------------------------------------------------------------------------------
 
 
+_LOOPBACK6, _LINK_LOCAL6 = within("destination", "::1/128"), within("destination", "fe80::/10")
+_SCOPES: tuple[tuple[Condition, Callable[[Address], bool]], ...] = (
+    (_LOOPBACK6, lambda address: address.is_loopback),
+    (_LINK_LOCAL6, lambda address: address.is_link_local),
+    (
+        Not(AnyOf((_LOOPBACK6, _LINK_LOCAL6))),
+        lambda address: not address.is_loopback and not address.is_link_local,
+    ),
+)
+"""IPv6's scopes: who was asked for one gets an address of the same (nf_nat_redirect_ipv6)."""
+
+
 def of_arrival(view: HostView, sets: PacketSets) -> Found:
     """What REDIRECT takes of a packet that came in: the first address of its device."""
     by_address: dict[int, Set] = {}
     for link in view.links:
         own = [a.ip for a in link.addresses if a.version == sets.version]
-        if own:
-            packets = sets.satisfying(Named("in_interface", link.name))
-            number = int(own[0])
-            by_address[number] = by_address[number] | packets if number in by_address else packets
+        arrived = sets.satisfying(Named("in_interface", link.name))
+        for scope in _SCOPES if sets.version == 6 else ((ALWAYS, lambda _address: True),):
+            asked, has = scope
+            number = next((int(address) for address in own if has(address)), None)
+            if number is not None:
+                packets = arrived & sets.satisfying(asked)
+                by_address[number] = by_address[number] | packets if number in by_address else packets
     return Found.of(sets, by_address)
 
 
@@ -128,6 +161,12 @@ def of_departure(view: HostView, sets: PacketSets, ways: Ways) -> Found:
     by_address: dict[int, list[Set]] = {}
     for link in view.links:
         leaves = sets.satisfying(Named("out_interface", link.name))
+        if sets.version == 6 and link.name == LOOPBACK:  # to itself: RFC 6724, section 5, rule 1
+            for own in view.local_addresses:
+                if own.version == 6:
+                    there = leaves & sets.satisfying(equals("destination", int(own)))
+                    by_address.setdefault(int(own), []).append(there)
+            continue
         candidates = ways.routing.candidates(link.name, sets.version)
         if len(candidates) == 1:
             by_address.setdefault(int(candidates[0].ip), []).append(leaves)

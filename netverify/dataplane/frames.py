@@ -1,4 +1,4 @@
-"""What a packet loses on the wire, and what a host finds out about one that comes off it."""
+"""What a packet loses on the wire, what a host finds out about one that comes off it, what routing asks."""
 
 from __future__ import annotations
 
@@ -21,3 +21,8 @@ def off_the_wire(packet: Packet, device: str, routing: Routing) -> Packet:
     back = routing.lookup(packet.version, packet.source)
     path = 0 if back.kind != "unicast" else 2 if back.device == device else 1
     return on_the_wire(packet).with_(in_interface=device, reverse_path=path)
+
+
+def routed_by(packet: Packet) -> tuple[int, int, int, int]:
+    """What a packet is routed again for, where it is written (ipt_mangle_out, nf_route_table_hook4)."""
+    return packet.source, packet.destination, packet.mark, packet.tos

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from netverify.dataplane import found_sets, readout
-from netverify.dataplane.condition import Named, Within
+from netverify.dataplane.condition import Named, Within, equals
 from netverify.dataplane.encoding import Set
 from netverify.dataplane.found_sets import Reasons
 from netverify.dataplane.hook_sets import End, HookSets
@@ -32,7 +32,7 @@ HEADER = frozenset(
 )  # fmt: skip
 """What a packet brings along from the wire; everything else about it is found or written on the host."""
 _WAYS_OUT = frozenset({"unicast", "local", "broadcast"})
-_TTL, _DEVICE = frozenset({"ttl"}), frozenset({"in_interface"})
+_TTL, _DEVICE, _KIND = frozenset({"ttl"}), frozenset({"in_interface"}), frozenset({"pkttype"})
 _FEW = 4  # devices that pieces with one destination are parted by
 
 
@@ -144,12 +144,19 @@ class HostSets:
             "in_interface", (link.name for link in view.links if view.forwards(sets.version, link.name))
         )
         reason = "not addressed to this host, which does not forward"
+        if sets.version == 6:  # it tells for want of a route also where it would not have forwarded
+            pieces = self._with_way(pieces)
         pieces = self._stopped(pieces, ~sets.satisfying(forwarding), "dropped", reason, fields=_DEVICE)
         pieces = self._refused(self._with_way(pieces), without_way_back)
+        everybody = ~sets.satisfying(equals("pkttype", 0))
+        reason = "its frame was for everybody, and such packets are not forwarded"
+        pieces = self._stopped(pieces, everybody, "dropped", reason, fields=_KIND)
         old = sets.satisfying(Within("ttl", ((0, 1),)))
         answer = Reject(11 if sets.version == 4 else 3, 0)
         pieces = self._stopped(pieces, old, "unreachable", "its time to live is over", answer, fields=_TTL)
         pieces = self._leaving([self._older(piece) for piece in pieces])
+        for reason, packets, fields in found_sets.not_forwarded(self.view, sets):
+            pieces = self._stopped(pieces, packets, "dropped", reason, fields=fields)
         self._out(self._hook("FORWARD", pieces))  # POSTROUTING still sees where they came in (ip_output)
 
     def _refused(self, pieces: Iterable[Piece], reasons: Reasons) -> list[Piece]:

@@ -24,6 +24,9 @@ from netverify.ruleset.vocabulary import TARGETS as KNOWN_TARGETS
 
 Key = tuple[str, str]
 
+SHORT = 64
+"""Rules of a chain that is followed rule by rule, with everything that enters it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Lint:
@@ -105,7 +108,7 @@ def _inspect(chain: CompiledChain, entering: Set, here: Set, evaluator: Evaluato
     What enters a chain, and what its rules leave, can be large sets, and there may be thousands of rules. So
     a few packets are tried first: one that is found to come and to match proves that a rule is alive.
     """
-    if chain.rewrites:  # what a rule meets depends on what was written before it
+    if chain.rewrites or len(chain.rules) <= SHORT:  # where it writes, a rule depends on those before it
         evaluator.inspect(chain, entering, seen)
         return
     sets = seen.sets

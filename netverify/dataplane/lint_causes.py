@@ -119,15 +119,16 @@ class Causes:
         here = self.hooks.here(chain)
         if sets.is_empty(sets.both(own, here)):
             return self._impossible(chain, rule, own, here)
+        if chain.rewrites:
+            text = "nothing that it matches is left, after what is taken and written before it"
+            return Cause("unreached-rule", text, remedy="look at the marks that are written before it")
         left = sets.both(own, self.entering.get(key, sets.nothing))
         if not sets.is_empty(left):
             return self._shadowed(chain, left)
         led = sets.both(own, self.hooks.led(chain))
-        if sets.is_empty(led):
+        if sets.is_empty(led) or chain.table in self._rewriting:
             text = "the jumps to its chain bring nothing that it matches"
-            return Cause(
-                "unreached-rule", text, tuple(self._calls.get(key, ())), "compare it with these jumps"
-            )
+            return Cause("unreached-rule", text, self.hooks.calls(chain), "compare it with these jumps")
         return self._taken_before(chain, led)
 
     # --- earlier rules --------------------------------------------------------------------------------------

@@ -47,8 +47,8 @@ def without_way_back(packet: Packet, device: str, routing: Routing) -> str:
     Without rp_filter the kernel looks no further than the host's own addresses, unless it has rules of
     routing that are not the usual ones.
     """
-    if packet.version == 6 or device == LOOPBACK:
-        return ""
+    if packet.version == 6 or device == LOOPBACK or packet.source == 0:
+        return ""  # who has no address yet asks everybody (DHCP)
     view, source = routing.view, packet.source_address
     accepts_local = any(view.device_sysctl("ipv4", device, "accept_local"))
     strictness = max(view.device_sysctl("ipv4", device, "rp_filter"))

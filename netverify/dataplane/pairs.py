@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from netverify.dataplane.condition import All, Condition, Named
+from netverify.dataplane.condition import All, Condition, Named, equals
 from netverify.dataplane.encoding import CAPACITY, Set, with_room
 from netverify.dataplane.errors import DataplaneError
 from netverify.dataplane.flood import Arrival, Flood, own_sources
@@ -31,8 +31,8 @@ class ModelsDisagree(DataplaneError):
 class Example:
     """One packet as it is sent, and the trace that confirms it; `answer` is its answer's.
 
-    `assumed` are values of unknowns with which it gets there; none where it does whatever they say. `place` is
-    the last rule or policy of a filter that let it pass, with its host.
+    `assumed` are values of unknowns with which it gets there; none where it does whatever they say. `place`
+    is the last rule or policy of a filter that let it pass, with its host.
     """
 
     packet: Packet
@@ -122,7 +122,7 @@ class _Asked:
 
     def of(self, source: str, receivers: Sequence[str]) -> list[Pair]:
         """The pairs of one source."""
-        parts = [*self.only, Named("in_interface", "")]
+        parts = [*self.only, Named("in_interface", ""), equals("pkttype", 0)]
         if not self.spoofed:
             parts.append(own_sources(self.world, source, self.sets.version))
         sent = Piece(self.sets.satisfying(All(tuple(parts))), {})
@@ -150,15 +150,17 @@ class _Asked:
 
     def _returned(self, source: str, receiver: str, arrived: Sequence[Arrival]) -> Set:
         """The packets whose answer comes back to who sent them."""
-        found = []
+        found: list[Set] = []
         for arrival in arrived:
-            asking = arrival.end.piece.cut(self.sets.satisfying(QUESTIONS))
+            asking = arrival.end.piece.cut(self.sets.satisfying(QUESTIONS[self.sets.version]))
             if not asking.packets.satisfiable():
                 continue
             answer = reply(self.lens, asking)
-            for back in self.flood.send(receiver, answer, arrival.held):
-                if back.end.fate == "delivered" and back.host == source:
-                    found.append(back.end.piece.packets)
+            found += [
+                back.end.piece.packets
+                for back in self.flood.send(receiver, answer, arrival.held)
+                if back.end.fate == "delivered" and back.host == source
+            ]
         return self.sets.union(found)
 
     def _example(self, source: str, receiver: str, packets: Set, *, back: bool) -> Example | None:
@@ -187,9 +189,9 @@ class _Asked:
         words = "" if not assumed else f", with {assumed}"
         what = "it" if trace.packet == packet else f"its answer {trace.packet}"
         raise ModelsDisagree(
-            f"{packet}: by the packet sets {what} gets from {sender} to {receiver}{words}; as a single packet "
-            f"it is {trace.verdict} at {trace.host}: {trace.reason}. One of the two models is wrong: please "
-            "report this, with both hosts' rules"
+            f"{packet}: by the packet sets {what} gets from {sender} to {receiver}{words}; as a single "
+            f"packet it is {trace.verdict} at {trace.host}: {trace.reason}. One of the two models is wrong: "
+            "please report this, with the rules of the hosts on the way"
         )
 
 
@@ -198,7 +200,7 @@ def _deciding(trace: Trace) -> tuple[str, Place] | None:
     for step in reversed(trace.steps):
         if isinstance(step, PolicyStep) and step.chain.table == "filter":
             return step.host, step.place
-        if isinstance(step, RuleStep) and step.matched and step.rule.ending is not None:
-            if step.rule.place.table == "filter":
-                return step.host, step.place
+        ends = isinstance(step, RuleStep) and step.matched and step.rule.ending is not None
+        if ends and isinstance(step, RuleStep) and step.rule.place.table == "filter":
+            return step.host, step.place
     return None

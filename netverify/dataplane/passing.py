@@ -17,13 +17,10 @@ from netverify.dataplane.hook_sets import End
 from netverify.dataplane.hooks import Filters
 from netverify.dataplane.host_sets import HEADER, HostSets
 from netverify.dataplane.packet import ACK, ICMP, ICMPV6, SYN, TCP, Packet
-from netverify.dataplane.pieces import Lens, Piece
+from netverify.dataplane.pieces import DERIVED, Lens, Piece
 from netverify.dataplane.sets import PacketSets, named_devices
 from netverify.dataplane.view import LOOPBACK, HostView
 from netverify.dataplane.well_formed import QUESTIONS, WELL_FORMED
-
-LOCALLY = ""
-"""The device of packets that a socket of the host sends."""
 
 
 def sets_for(
@@ -84,14 +81,15 @@ class Passing:
     def answering(self, ends: Iterable[End]) -> list[End]:
         """How the answers end: of what was sent by a device, and of what was delivered to the host.
 
-        The sets are of the requests, as far as somebody answers such (`QUESTIONS`). An answer that a device brings comes in where the request went out.
+        The sets are of the requests, as far as somebody answers such (`QUESTIONS`). An answer that a device
+        brings comes in where the request went out.
         """
         brought: list[Piece] = []
         own: list[Piece] = []
         for end in ends:
             if end.fate not in ("sent", "delivered"):
                 continue
-            piece = end.piece.cut(self.sets.satisfying(QUESTIONS))
+            piece = end.piece.cut(self.sets.satisfying(QUESTIONS[self.sets.version]))
             if not piece.packets.satisfiable():
                 continue
             answer = self.reply(piece).with_(expected=() if piece.known is None else (piece.known,))
@@ -100,6 +98,29 @@ class Passing:
             else:
                 own.append(answer)
         return [*self.host.receive(brought), *self.host.send(own)]
+
+    def crossings(self, *, answers: bool = True) -> list[Crossing]:
+        """Every pair of devices between which some packet goes, translated or not, with what comes back.
+
+        Without `answers` nobody answers, which takes half the time.
+        """
+        sets = self.sets
+        sent = [end.piece for end in self.entering() if end.fate == "sent"]
+        back = self.answering([End("sent", piece) for piece in sent]) if answers else []
+        returned = sets.union([end.piece.packets for end in back if end.fate == "sent"])
+        derived = sets.cube(*DERIVED)
+        found = []
+        for target in self.devices:
+            leaves = sets.satisfying(Named("out_interface", target))
+            seen = self.lens.seen(leaves, sent, frozenset({"out_interface"}))
+            there = sets.union([piece.packets & some for piece, some in zip(sent, seen, strict=True)])
+            answered, packets = (there & returned).exists(derived), there.exists(derived)
+            for source in self.devices:
+                entered = sets.satisfying(Named("in_interface", source))
+                some = packets & entered
+                if some.satisfiable():
+                    found.append(Crossing(source, target, some, answered & entered))
+        return found
 
     def holding(
         self, ends: Iterable[End], packet: Packet, assume: Mapping[str, bool] | None = None

@@ -75,8 +75,8 @@ class Piece:
 
     `known` is their connection on the host where they are, if they have one; `expected` are those that the
     host holds already and that they may belong to. `via` is the gateway that they go to, None their
-    destination itself, in a walk that keeps ways apart; `moved_to` is the device (its bits) that routing chose
-    anew, as long as that does not show yet. `rows` is the table of a bundle of translations.
+    destination itself, in a walk that keeps ways apart; `moved_to` is the device (its bits) that routing
+    chose anew, as long as that does not show yet. `rows` is the table of a bundle of translations.
     """
 
     packets: Set

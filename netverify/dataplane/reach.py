@@ -1,8 +1,8 @@
 """Who can send what to whom, for all packets at once, with an example for each pair.
 
 `passages` asks one ruleset, without routes and neighbours: between which devices its FORWARD chain lets
-something pass, as packets arrive, that is before nat PREROUTING translates them. `pairs` asks a world of hosts,
-from socket to socket, with everything that is on the way.
+something pass, as packets arrive, that is before nat PREROUTING translates them. `pairs` asks a world of
+hosts, from socket to socket, with everything on the way.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ __all__ = [
     "Passage",
     "Reach",
     "accepted",
+    "arriving",
     "deciding_rule",
     "pairs",
     "passages",
@@ -61,6 +62,11 @@ def accepted(program: Program, sets: PacketSets, chain: str = "FORWARD", table: 
     """The packets that a chain of the kernel's own lets pass."""
     exits = Evaluator(program, sets).run(table, chain, sets.entering(chain))
     return exits.get(Verdict.ACCEPT, sets.nothing)
+
+
+def arriving(program: Program, sets: PacketSets) -> Set:
+    """The new packets that FORWARD lets pass, as they arrive, with the device that they leave by."""
+    return sets.union([part.packets for part in _arriving(program, sets, Lens(sets))])
 
 
 def passages(

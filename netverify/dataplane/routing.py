@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from ipaddress import ip_address
 
 from netverify.dataplane.packet import Address, Packet, address
 from netverify.dataplane.view import (
@@ -90,8 +91,8 @@ class Routing:
     def source_for(self, decision: Decision, destination: Address) -> Address | None:
         """The address that a local socket's packet gets (inet_select_addr; RFC 6724 in its main rule)."""
         if decision.source is not None:
-            if decision.source.is_loopback != destination.is_loopback and decision.kind == "local":
-                return destination
+            if destination.version == 4 and destination.is_loopback and decision.kind == "local":
+                return _LOOPBACK4  # for all of 127.0.0.0/8 (fib_add_ifaddr)
             return decision.source
         return self.address_of(decision.device, decision.next_hop or destination)
 
@@ -115,6 +116,9 @@ class Routing:
         if version == 6:
             return _of_global_scope(own) or _of_global_scope(others)
         return [a for a in own if not a.ip.is_loopback] or [a for a in others if not a.ip.is_loopback][:1]
+
+
+_LOOPBACK4 = ip_address("127.0.0.1")
 
 
 def _of_global_scope(addresses: Iterable[InterfaceAddress]) -> list[InterfaceAddress]:

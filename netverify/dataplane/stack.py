@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from netverify.dataplane.algebra import OnePacket
 from netverify.dataplane.connections import Connection, Connections, translated
 from netverify.dataplane.evaluator import Evaluator
-from netverify.dataplane.frames import off_the_wire, on_the_wire
+from netverify.dataplane.frames import off_the_wire, on_the_wire, routed_by
 from netverify.dataplane.hooks import Call, Filters, Stage, StageKind
 from netverify.dataplane.mapping import Mapper
 from netverify.dataplane.martians import impossible, not_forwarded, refused_at_once, without_way_back
@@ -265,7 +265,7 @@ class Stack:
             if isinstance(passed, Stopped):
                 return passed
             packet = passed
-            if stage.reroutes and _asks_routing_anew(before, packet):
+            if stage.reroutes and routed_by(packet) != routed_by(before):
                 refused = self._reroute(packet)
                 if refused is not None:
                     return refused
@@ -398,10 +398,3 @@ class Stack:
             self.connections.attach(packet, self._connection)
         answer = None if answers is None else answers[packet.version]
         return Stopped(packet, decision.text, answer=answer, locally=locally)
-
-
-def _asks_routing_anew(before: Packet, after: Packet) -> bool:
-    """Whether what routing goes by was written (ipt_mangle_out, nf_route_table_hook4)."""
-    return (before.source, before.destination, before.mark, before.tos) != (
-        after.source, after.destination, after.mark, after.tos,
-    )  # fmt: skip

@@ -46,6 +46,8 @@ class RuleStep:
     def text(self) -> str:
         """The rule, and what came of it."""
         said = f"{self.place}  {self.rule.words or self.rule.rule}"
+        if self.matched and self.rule.part:
+            return f"{said}  {'passed its first tests' if self.rule.tests else 'asked'}"
         if self.matched:
             warning = f"; not modelled: {self.rule.not_modelled}" if self.rule.not_modelled else ""
             return f"{said}  MATCHED{warning}"

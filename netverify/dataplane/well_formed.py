@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from netverify.dataplane.condition import All, AnyOf, Condition, Masked, Not, equals
 from netverify.dataplane.packet import ACK, FIN, ICMP, ICMPV6, RST, SYN, TCP, WITH_PORTS
 
@@ -15,12 +18,16 @@ WELL_FORMED: Condition = All(
     )
 )
 """As `Packet` holds it: ports, ICMP's type and code, TCP's flags; echo's identifier is in `sport`."""
-QUESTIONS: Condition = AnyOf(
-    (
-        Not(equals("protocol", TCP, *_ECHO)),
-        All((equals("protocol", TCP), Masked("tcp_flags", SYN, FIN | SYN | RST | ACK))),
-        All((equals("protocol", ICMP), equals("icmp_type", 8), equals("icmp_code", 0))),
-        All((equals("protocol", ICMPV6), equals("icmp_type", 128), equals("icmp_code", 0))),
-    )
+QUESTIONS: Mapping[int, Condition] = MappingProxyType(
+    {
+        version: AnyOf(
+            (
+                Not(equals("protocol", TCP, *_ECHO)),
+                All((equals("protocol", TCP), Masked("tcp_flags", SYN, FIN | SYN | RST | ACK))),
+                All((equals("protocol", echo), equals("icmp_type", kind), equals("icmp_code", 0))),
+            )
+        )
+        for version, echo, kind in ((4, ICMP, 8), (6, ICMPV6, 128))
+    }
 )
 """What somebody answers: the first packet of a TCP connection, an echo request, any datagram."""

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from random import Random
 
+from netverify.dataplane.fields import FIRST
 from netverify.dataplane.sets import PacketSets, Set
 
-TRIES = 8
+TURNS, TRIES = 12, 8  # parts of the set, and packets of each
 
 
 class Witnesses:
@@ -26,16 +27,27 @@ class Witnesses:
         """Whether a packet was found that is in the first set and in all others; False says nothing."""
         if self._sets.is_empty(packets):
             return False
-        cube = packets.pick_cube()
-        if cube is None:
-            return False
         held = list(others)
-        for _ in range(TRIES):
-            bits = self._random.getrandbits(len(cube))
-            packet = [
-                (variable, bool(bits >> variable & 1) if value is None else value)
-                for variable, value in enumerate(cube)
-            ]
-            if all(members.eval(packet) for members in held):
-                return True
+        for turn in range(TURNS):
+            cube = (self._narrowed(packets) if turn else packets).pick_cube()
+            if cube is None:
+                return False
+            for _ in range(TRIES):
+                bits = self._random.getrandbits(len(cube))
+                packet = [
+                    (variable, bool(bits >> variable & 1) if value is None else value)
+                    for variable, value in enumerate(cube)
+                ]
+                if all(members.eval(packet) for members in held):
+                    return True
         return False
+
+    def _narrowed(self, packets: Set) -> Set:
+        """A part of a set, another one each time: some bits are as the dice say, where they may be so."""
+        for field in FIRST:
+            bits = self._sets.bits(field)
+            for bit in self._random.sample(bits, min(2, len(bits))):
+                part = packets & (bit if self._random.getrandbits(1) else ~bit)
+                if not self._sets.is_empty(part):
+                    packets = part
+        return packets

@@ -9,6 +9,7 @@ from netverify.docker.version import (
     ACCEPT_RA_OFF,
     BR_NETFILTER_ON_DEMAND,
     BR_NETFILTER_WITHOUT_PROXY,
+    FORWARD_POLICY_ON_DEMAND,
 )
 
 
@@ -45,7 +46,7 @@ def loads_br_netfilter(host: DockerHost) -> bool:
 
 def _sysctls(host: DockerHost) -> Iterator[tuple[str, str]]:
     turns_on = host.backend == "iptables"  # with the other the operator does, moby PR 50646
-    if turns_on:
+    if turns_on and (host.networks or not host.engine.has(FORWARD_POLICY_ON_DEMAND)):
         yield "net.ipv4.ip_forward", "1"
     for network in host.networks:
         # sysctl(8) writes a dot within a device's name as a slash.

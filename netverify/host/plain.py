@@ -23,6 +23,13 @@ class Listener:
     program: str = ""
 
 
+_NUMBERS = (
+    *(".forwarding", ".rp_filter", ".route_localnet", ".accept_local", ".src_valid_mark", ".arp_ignore"),
+    *(".ip_forward", "-iptables", "-ip6tables", ".disable_ipv6", ".nf_conntrack_tcp_loose"),
+)
+"""How sysctls end that are switches and numbers."""
+
+
 def read_sysctls(text: str, file: str) -> Mapping[str, str]:
     """`name = value` lines, as `sysctl -a` prints them. Raises SnapshotError."""
     found = {}
@@ -30,6 +37,9 @@ def read_sysctls(text: str, file: str) -> Mapping[str, str]:
         name, equals, value = line.partition("=")
         if not equals or not name.strip():
             raise SnapshotError(Place(file, number), f"found {quoted(line)}", "`name = value`")
+        if name.strip().endswith(_NUMBERS) and not value.strip().lstrip("-").isdecimal():
+            place = Place(file, number)
+            raise SnapshotError(place, f"{quoted(name.strip())} is {quoted(value.strip())}", "a whole number")
         found[name.strip()] = value.strip()
     return found
 

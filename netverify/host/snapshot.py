@@ -27,8 +27,8 @@ NFT, LEGACY = "nft", "legacy"
 class HostSnapshot:
     """What was found on a host.
 
-    `rules` holds the iptables rules by IP version and backend, `nft` all of nftables (iptables-nft's rules once
-    more), `ipsets` the text of `ipset save`. Whatever is empty may not have been looked at:
+    `rules` holds the iptables rules by IP version and backend, `nft` all of nftables (with iptables-nft's
+    rules once more), `ipsets` the text of `ipset save`. Whatever is empty may not have been looked at:
     `missing` says for each part that was not collected why, and who asks for something that depends on it has
     to say that the answer is unknown.
     """

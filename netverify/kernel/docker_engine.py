@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+from collections.abc import Iterable
 from contextlib import ExitStack
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
@@ -265,10 +266,12 @@ class Engine:
         """Everything that nftables holds now."""
         return NftRuleset.parse(self.run("nft", "-j", "list", "ruleset"))
 
-    def sysctl(self, key: str) -> str:
-        """A setting of the engine's host; as in sysctl(8), a dot within a device's name is a slash."""
-        swapped = key.translate(str.maketrans("./", "/."))
-        return self.run("cat", f"/proc/sys/{swapped}").strip()
+    def sysctls(self, keys: Iterable[str]) -> dict[str, str]:
+        """Settings of the engine's host; as in sysctl(8), a dot within a device's name is a slash."""
+        names = list(keys)
+        swapped = [f"/proc/sys/{key.translate(str.maketrans('./', '/.'))}" for key in names]
+        values = self.run("cat", *swapped).splitlines() if names else []
+        return dict(zip(names, values, strict=True))
 
     def sockets(self) -> set[tuple[str, IPv4Address | IPv6Address, int]]:
         """Where somebody listens on the engine's host: protocol, address, port (proc(5), /proc/net/tcp)."""

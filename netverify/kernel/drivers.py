@@ -71,7 +71,7 @@ class BridgeDriver(KernelDriver):
         (host,) = network.hosts
         device = network_device(network)
         self.plan.bridge(host, device, mac=bridge_mac(network), mtu=network.mtu)
-        self.plan.configure(host, device, [network.with_prefix(gateway) for gateway in network.gateways])
+        self.plan.configure(host, device, list(network.bridge_addresses))
 
     def delete(self, network: Network) -> None:
         """Delete the bridge; its ports are let go."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_interface, ip_network
 
 from netverify.dataplane.view import LOOPBACK, InterfaceAddress, Network
-from netverify.model.nft_devices import nft_devices
+from netverify.model.nft_devices import nft_devices, nft_networks
 from netverify.ruleset import NftRuleset, Rule, Ruleset
 
 OUTSIDE = "outside"
@@ -86,6 +86,8 @@ def _networks(rulesets: Iterable[Ruleset | NftRuleset]) -> Mapping[str, Mapping[
         if isinstance(ruleset, NftRuleset):
             for name in nft_devices(ruleset):
                 sure.setdefault(name, {})
+            for name, behind in nft_networks(ruleset):
+                sure.setdefault(name, {}).setdefault(behind.version, []).append(behind)
             continue
         version = 4 if ruleset.family == "ipv4" else 6
         for _place, rule in ruleset.rules():

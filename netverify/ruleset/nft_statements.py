@@ -22,9 +22,9 @@ from netverify.ruleset.nft_expressions import (
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Goes on only if `left` and `right` compare so: `== != < > <= >=`, with flags `in` (one of them) and `!`.
+    """Goes on only if `left` and `right` compare so: `== != < > <= >=`.
 
-    `!` is for "has none of these flags".
+    With flags on the right, `in` is for "has one of these", and `!` for "has none of these".
 
     With a set, a prefix or a range on the right, `==` means "is in it" and `!=` "is not in it".
     """

@@ -1,26 +1,36 @@
-"""`pytest suites/docker --docker 28.2` asks one generation alone; `29.0+nftables` is the last one."""
+"""Which releases of Docker are asked: all, or with `pytest suites/docker --docker 28.2` that one alone."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from netverify.docker import GENERATIONS, Generation, generation_of
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """The option, where this folder is given to pytest."""
-    parser.addoption("--docker", metavar="VERSION", help="ask only the generation of this Docker version")
+from netverify.docker.version import CLASSIC
+from suites.docker.grid import SETTINGS
+from suites.docker.releases import RELEASES, release_of
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Tests that take a `generation` run for each, or for the one that is asked for."""
-    if "generation" in metafunc.fixturenames:
-        wanted = metafunc.config.getoption("--docker", default=None)
-        metafunc.parametrize("generation", _selected(wanted), ids=lambda one: one.name)
+    """Tests that take a `release` run for each that is asked for; with a `setting` too, for each of both."""
+    if "release" not in metafunc.fixturenames:
+        return
+    chosen = metafunc.config.getoption("--docker")
+    releases = RELEASES if chosen is None else (release_of(chosen),)
+    if "setting" in metafunc.fixturenames:
+        points = [(one, release) for one in SETTINGS for release in releases if one.exists_in(release)]
+        names = [f"{setting.name}, {release}" for setting, release in points]
+        metafunc.parametrize(("setting", "release"), points, ids=names)
+    else:
+        metafunc.parametrize("release", releases, ids=str)
 
 
-def _selected(wanted: str | None) -> tuple[Generation, ...]:
-    if wanted is None:
-        return GENERATIONS
-    version, plus, backend = wanted.partition("+")
-    return (generation_of(version, "nftables" if plus and backend == "nftables" else "iptables"),)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With --docker, the tests here that ask the documents' own engine run for its generation alone."""
+    chosen = config.getoption("--docker")
+    if chosen is None or release_of(chosen).generation is CLASSIC:
+        return
+    here = [item for item in items if item.path.parent == Path(__file__).parent]
+    others = [item for item in here if "release" not in getattr(item, "fixturenames", ())]
+    items[:] = [item for item in items if item not in others]
+    config.hook.pytest_deselected(items=others)

@@ -13,7 +13,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from fixtures.documented import topology
-from netverify.docker import Version
+from netverify.docker import GENERATIONS, Version
 from netverify.docker.version import (
     DIRECT_ROUTING,
     FORWARD_POLICY_ON_DEMAND,
@@ -34,16 +34,18 @@ NO_ROUTE_WHEN_INTERNAL = Change(
     "moby PR 46603, 47356",
 )
 
+OLDEST, NO_END = GENERATIONS[0].first, GENERATIONS[-1].until
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class Setting:
     """Options of the network and of the daemon, and since and until when (before) they can be given."""
 
     name: str
     network: Mapping[str, Any] = field(default_factory=dict)
     daemon: Mapping[str, Any] = field(default_factory=dict)
-    since: Version = Version(17, 6)
-    until: Version = Version(30, 0)
+    since: Version = OLDEST
+    until: Version = NO_END
     backends: tuple[str, ...] = ("iptables", "nftables")
 
     def exists_in(self, release: Release) -> bool:
@@ -63,7 +65,7 @@ class Setting:
 
 
 def _options(*changes: Change, **network: Any) -> tuple[dict[str, Any], Version]:
-    return network, max((change.since for change in changes), default=Version(17, 6))
+    return network, max((change.since for change in changes), default=OLDEST)
 
 
 _NETWORKS = {
@@ -109,6 +111,11 @@ def _grid() -> Iterator[Setting]:
 
 
 SETTINGS = tuple(_grid())
+
+
+def setting(name: str) -> Setting:
+    """The setting of that name."""
+    return next(one for one in SETTINGS if one.name == name)
 
 
 # --- questions ---------------------------------------------------------------------------------------------

@@ -76,3 +76,12 @@ def test_a_damaged_dump(tmp_path: Path) -> None:
     assert said.startswith(f"netverify: {damaged}:")
     assert "; expected " in said
     assert refused(netverify("diff", RULES)).endswith("error: expected OLD and NEW, or OLD --live\n")
+
+
+def test_rules_of_nftables_are_not_taken_for_equal() -> None:
+    samples = "tests/ruleset/nft_samples"
+    done = netverify("diff", f"{samples}/firewalld.json", f"{samples}/docker_bridges.json")
+    assert done.returncode == 3, done.stdout
+    assert "nftables: the rules of host changed, and these are not compared" in done.stdout
+    same = netverify("diff", f"{samples}/firewalld.json", f"{samples}/firewalld.json")
+    assert same.returncode == 0, same.stdout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from collections.abc import Callable
 
@@ -10,6 +11,7 @@ import pytest
 
 from netverify.kernel.lab import Lab
 from netverify.topology.model import Topology
+from tests import ordinary_user
 from tests.commands.asking import ROOT, RULES
 
 
@@ -47,3 +49,14 @@ def test_who_reaches_whom_now(host: Callable[..., str]) -> None:
     (cell,) = cells["cells"]
     assert cell["model"] == "filtered"
     assert "nothing found" in host("lint", "--live")
+
+
+def test_an_ordinary_user_may_not_look_and_is_told_so() -> None:
+    """Who may not read the rules gets no answer that rests on there being none."""
+    command = [sys.executable, "-m", "netverify", "trace", "--live", "host", "127.0.0.1"]
+    done = subprocess.run(
+        ordinary_user.command(*command), capture_output=True, text=True, check=False, cwd=ROOT
+    )
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert "Result: UNKNOWN. " in done.stdout
+    assert "unknown     iptables-save.txt: " in done.stdout

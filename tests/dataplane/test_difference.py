@@ -18,10 +18,12 @@ from netverify.dataplane.host_difference import compare_hosts
 from netverify.dataplane.packet import Packet, State
 from netverify.dataplane.program import Program, compile_rules
 from netverify.dataplane.sets import PacketSets
+from netverify.dataplane.stack import Stack, Stopped
+from netverify.dataplane.trace import PolicyStep, RuleStep
 from netverify.dataplane.view import HostView, Link
-from netverify.ruleset import NftRuleset, Ruleset
+from netverify.ruleset import NftRuleset, Ruleset, Table
 from netverify.ruleset.vocabulary import BUILTIN_CHAINS
-from tests.strategies.dataplane import HOST, packets, rulesets
+from tests.strategies.dataplane import HOST, headers, hosts, packets, rulesets
 
 SMALL = 1 << 20
 BRIDGES = ("br-a", "br-b", "br-c")
@@ -289,6 +291,19 @@ def test_two_ways_to_write_the_same() -> None:
     assert _compared(one, _chain("mangle", "PREROUTING", "-j MARK --set-xmark 0x3")).is_equivalent
 
 
+def test_a_test_is_asked_anew_after_each_write() -> None:
+    asked = "-m mark --mark 0x1"
+    steps = f"-j MARK --set-xmark 0x2;{asked} -j LOG;-j MARK --set-xmark 0x1;{asked} -j MARK --or-mark 0x2"
+    one = _chain("mangle", "PREROUTING", *steps.split(";"))
+    assert _compared(one, _chain("mangle", "PREROUTING", "-j MARK --set-xmark 0x3")).is_equivalent
+
+
+def test_a_rule_that_asks_for_what_was_written_concerns_all_packets() -> None:
+    mark, drop = "-j MARK --set-xmark 0x1", "-m mark --mark 0x1 -j DROP"
+    (change,) = _compared(_chain("mangle", "FORWARD", mark, drop), _chain("mangle", "FORWARD", mark)).changes
+    assert (change.kind, str(change.description)) == (Kind.OPENED, "any -> any")
+
+
 def test_a_copied_mark() -> None:
     old = _chain("mangle", "PREROUTING", "-j CONNMARK --restore-mark")
     (change,) = _compared(old, _chain("mangle", "PREROUTING")).changes
@@ -388,6 +403,15 @@ def test_whole_chains_come_and_go() -> None:
     assert [change.fates()[::-1] for change in back.changes] == [change.fates() for change in forth.changes]
 
 
+def test_a_jump_to_a_chain_that_is_gone() -> None:
+    old = Ruleset.parse(ISOLATED)
+    chains = tuple(chain for chain in old.table("filter").chains if chain.name != "STAGE2")
+    programs = [compile_rules(each, VIEW) for each in (old, old.with_table(Table("filter", chains)))]
+    difference = compare(*programs, sets=_sets(*programs))
+    assert {change.kind for change in difference.changes} >= {Kind.OPENED}
+    assert difference.unsettled == (("filter", "FORWARD"),)
+
+
 def test_devices_that_one_host_lacks() -> None:
     larger = HostView("other", (*VIEW.links, Link.of("br-d", "10.0.3.1/24")))
     old = _program(_forward(policy="DROP"))
@@ -463,3 +487,49 @@ def _native(port: int) -> str:
         {"rule": {**where, "chain": "ways", "handle": 2, "expr": [{"match": test}, {"accept": None}]}},
     ]
     return json.dumps({"nftables": items})
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    hosts(),
+    st.data(),
+    st.lists(headers(), min_size=8, max_size=8),
+    st.sampled_from(["eth0", "br0", "lo", ""]),
+)
+def test_what_passes_a_host_now_and_did_not_opens(
+    view: HostView, data: st.DataObject, drawn: list[Packet], device: str
+) -> None:
+    new = view.ipv4
+    for _ in range(data.draw(st.integers(1, 2))):
+        new = data.draw(edited(new))
+    views = view, replace(view, ipv4=new)
+    programs = [compile_rules(each.ipv4, each) for each in views]
+    difference = compare(*programs, sets=_sets(*programs), most=1000)
+    unreached = [change for change in difference.changes if not change.reaches]
+    for packet in drawn:
+        fates = []
+        for side, each in enumerate(views):
+            stack = Stack(each)
+            sent = stack.receive(packet, device) if device else stack.send(packet)
+            fates.append(type(sent) is not Stopped)
+            for step in stack.recorder.steps:
+                if isinstance(step, RuleStep | PolicyStep) and step.place.chain == step.hook:
+                    for change in unreached:
+                        if (change.table, change.chain) == (step.place.table, step.hook):
+                            assert change.kind is (Kind.CLOSED if side else Kind.OPENED) or not _holds(
+                                change, step.packet
+                            )
+        assert difference.opens or fates != [False, True]
+
+
+def _holds(change: Change, packet: Packet) -> bool:
+    """Whether a class has this packet, as far as its addresses, ports, devices and protocol say."""
+    return any(
+        all(
+            any(low <= getattr(packet, field) <= high for low, high in ranges)
+            for field, ranges in part.ranges
+        )
+        and all(getattr(packet, field) in names for field, names in part.devices)
+        for part in change.description.parts
+        if not part.and_more and not part.bits and not change.description.more
+    )

@@ -304,6 +304,19 @@ def test_what_is_remembered_of_an_edited_ruleset_is_what_it_says(
         rules = _edited(data, rules)
 
 
+@pytest.mark.parametrize(
+    "target", ["-j ACCEPT", "-j DROP", "-j RETURN", "-j A", "-g A", "-j LOG", "-j REJECT"]
+)
+def test_what_rules_do_is_part_of_what_is_remembered(target: str) -> None:
+    sets = PacketSets(4, ["eth0"], capacity=SMALL)
+    for own in ("-j ACCEPT", target):
+        chains = Chain.of("FORWARD", f"-p tcp {own}", "-j ACCEPT", policy="DROP"), Chain.of("A")
+        program = compile_rules(Ruleset("ipv4", (Table("filter", chains),)), HostView("host"))
+        found = Evaluator(program, sets).run("filter", "FORWARD", sets.everything)
+        fresh = Evaluator(program, sets, memory=Memory())
+        assert found == fresh.run("filter", "FORWARD", sets.everything)
+
+
 @pytest.mark.parametrize("kind", ["insert", "remove"])
 def test_an_edit_leaves_most_segments_as_they_were(kind: str) -> None:
     lines = [f"-p tcp -m tcp --dport {number} -j ACCEPT" for number in range(2000)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from netverify.dataplane.explore import explore, whatever
+from netverify.dataplane.explore import explore, whatever, whatever_is_said
 from netverify.dataplane.packet import Packet
 from netverify.dataplane.view import HostView, Link
 from netverify.dataplane.world import Wire, World
@@ -57,6 +57,17 @@ def test_only_the_unknown_that_matters_is_named() -> None:
     assert len(found.unknowns) == 2
     assert not any('"x"' in name for name in found.unknowns)
     assert [case.found.verdict for case in found.cases].count("dropped") == 1
+
+
+def test_the_answer_counts_as_well() -> None:
+    """The request passes; the answer is stopped where a string occurs."""
+    asked = world('-A INPUT -p tcp -j ACCEPT\nCOMMIT\n*raw\n:OUTPUT ACCEPT [0:0]\n'
+                  '-A OUTPUT -m string --string "x" --algo bm -j DROP')  # fmt: skip
+    found = whatever_is_said(asked, WEB, "a", listening=frozenset({("b", 80)}))
+    assert [(case.found.outcome, case.found.replied) for case in found.cases] == [
+        ("delivered", True),
+        ("delivered", False),
+    ]
 
 
 def test_too_many_unknowns_are_said_not_to_be_complete() -> None:

@@ -100,7 +100,7 @@ def test_answers_fare_as_single_answers_do(
             stack = Stack(view)
             stack.assume = assume
             there = stack.receive(packet, device)
-            asks = OnePacket(packet).satisfying(QUESTIONS)
+            asks = OnePacket(packet).satisfying(QUESTIONS[4])
             found = _found(passing, ends, packet.with_(in_interface=device), assume)
             if asks and isinstance(there, Sent):
                 expected = _said(stack.receive(there.packet.reply(), there.device))
@@ -117,3 +117,32 @@ def test_answers_fare_as_single_answers_do(
             ):
                 continue
             assert found == [expected], (packet, device, there)
+
+
+@settings(max_examples=10, deadline=None)
+@given(hosts(), st.lists(headers(), min_size=12, max_size=12), st.data())
+def test_crossings_are_what_goes_through_and_comes_back(
+    view: HostView, packets: list[Packet], data: st.DataObject
+) -> None:
+    passing = _passing(view, data)
+    crossings = {(each.source, each.target): each for each in passing.crossings()}
+    assume = {name: data.draw(st.booleans()) for name in sorted(passing.sets.unknowns)}
+    for packet in packets:
+        for device in ENTERS:
+            stack = Stack(view)
+            stack.assume = assume
+            there, back = stack.receive(packet, device), None
+            if isinstance(there, Sent) and OnePacket(packet).satisfying(QUESTIONS[4]):
+                back = stack.receive(there.packet.reply(), there.device)
+            for target in ENTERS:
+                crossing = crossings.get((device, target))
+                goes = isinstance(there, Sent) and there.device == target
+                returns = goes and isinstance(back, Sent) and back.device == device
+                held = (False, False)
+                if crossing is not None:
+                    entered = packet.with_(in_interface=device)
+                    held = (
+                        passing.sets.contains(crossing.packets, entered, assume),
+                        passing.sets.contains(crossing.answered, entered, assume),
+                    )
+                assert held == (goes, returns), (packet, device, target)

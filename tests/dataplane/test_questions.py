@@ -9,7 +9,6 @@ from netverify.dataplane.algebra import OnePacket
 from netverify.dataplane.condition import equals
 from netverify.dataplane.difference import compare
 from netverify.dataplane.evaluator import Evaluator
-from netverify.dataplane.lint import lint
 from netverify.dataplane.packet import Packet
 from netverify.dataplane.program import Program, compile_rules
 from netverify.dataplane.reach import passages
@@ -93,64 +92,3 @@ def test_a_difference_is_what_single_packets_show(
 def _fate(program: Program, chain: str, packet: Packet, assume: dict[str, bool]) -> object:
     (ending,) = Evaluator(program, OnePacket(packet, assume)).run("filter", chain, True)
     return ending
-
-
-def test_lint_names_what_shadows() -> None:
-    program = _filter(
-        "-p tcp -j LOG",
-        "-p tcp -m tcp --dport 1:40000 -j DROP",
-        "-p tcp -m tcp --dport 30000:65535 -j ACCEPT",
-        "-i br-a -j ACCEPT",
-        "-p tcp -m tcp --dport 90:60000 -j DROP",
-    )
-    (found,) = lint(program)
-    assert found.kind == "shadowed"
-    assert [str(place) for place in found.by] == ["filter:FORWARD:rule:2", "filter:FORWARD:rule:3"]
-
-
-def test_lint_knows_the_host() -> None:
-    found = lint(_filter("-i gone0 -j ACCEPT", "-p tcp -m tcp --dport 90:80 -j DROP", "-i br+ -j ACCEPT"))
-    assert [(each.kind, each.place.number) for each in found] == [("impossible", 1), ("impossible", 2)]
-
-
-def test_lint_finds_chains_and_jumps_that_lead_nowhere() -> None:
-    text = "*filter\n:FORWARD ACCEPT [0:0]\n:LOST - [0:0]\n-A FORWARD -j NOWHERE\n-A LOST -j DROP\nCOMMIT\n"
-    assert [each.kind for each in lint(_program(text))] == ["jump-to-nothing", "unreached-chain"]
-
-
-def test_lint_knows_that_docker_user_sees_translated_ports() -> None:
-    text = """*nat
-:PREROUTING ACCEPT [0:0]
-:DOCKER - [0:0]
--A PREROUTING -j DOCKER
--A DOCKER ! -i br-a -p tcp -m tcp --dport 8080 -j DNAT --to-destination 172.18.0.2:80
-COMMIT
-*filter
-:FORWARD ACCEPT [0:0]
-:DOCKER-USER - [0:0]
--A FORWARD -j DOCKER-USER
--A DOCKER-USER -p tcp -m tcp --dport 8080 -j DROP
--A DOCKER-USER -p tcp -m tcp --dport 80 -j DROP
-COMMIT
-"""
-    (found,) = lint(_program(text))
-    assert (found.kind, found.place.number) == ("pre-dnat-port", 1)
-
-
-@settings(max_examples=40)
-@given(filters(4, size=5), packets(4).filter(lambda p: p.in_interface in ("eth0", "br0", "lo", "port1")))
-def test_a_rule_that_a_packet_matches_is_not_called_dead(rules: Ruleset, packet: Packet) -> None:
-    packet = packet.with_(out_interface="eth0")
-    program = compile_rules(rules, HOST)
-    dead = {each.place for each in lint(program) if each.kind in ("shadowed", "impossible", "unreached-rule")}
-    seen: set[object] = set()
-
-    class Watching:
-        def tested(self, rule: object, failed: int, _matched: bool, /) -> None:
-            if failed < 0:
-                seen.add(rule.place)  # type: ignore[attr-defined]
-
-        def reached_policy(self, _chain: object, _packets: bool, /) -> None: ...
-
-    Evaluator(program, OnePacket(packet), Watching()).run("filter", "FORWARD", True)
-    assert not seen & dead

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netverify.docker import BridgeNetwork, Daemon, DockerHost, bindings, listeners, rules
+from netverify.docker.difference import differences
 from netverify.docker.version import USER_CHAIN_WITHOUT_RETURN
 from netverify.ruleset import Ruleset
 from tests.docker.saved import chains
@@ -56,7 +57,11 @@ def test_every_pair_of_bridges_is_separated_both_ways(host):
     for ruleset in rules(host):
         if ruleset.tables:
             carried = [network for network in host.networks if subnet(network, ruleset.family) is not None]
+            stages = ruleset.table("filter").has_chain(STAGE_1)
             for one, other in permutations(carried, 2):
+                version = 4 if ruleset.family == "ipv4" else 6
+                if other.mode(version) == "nat-unprotected" and not stages and not one.internal:
+                    continue  # since 29.0 its ports are open to other networks too
                 assert separated(ruleset, one, other), (one, other)
 
 
@@ -105,10 +110,8 @@ def test_publishing_one_by_one_is_publishing_at_start(host):
     assert (daemon.ipv4, daemon.ipv6) == rules(host)
     stopped = daemon.without_ports(*host.published)
     for after, before in zip((stopped.ipv4, stopped.ipv6), rules(replace(host, published=())), strict=True):
-        left = {place: found for place, found in chains(after).items() if place[0] in ("nat", "filter")}
-        assert left == chains(before)
         # A table that was touched once, for sctp or to protect ports, stays, with nothing in it.
-        assert not [place for place, _ in after.rules() if place.table in ("mangle", "raw")]
+        assert differences(before, after) == []
 
 
 @given(docker_hosts(), st.randoms(use_true_random=False))

@@ -66,3 +66,19 @@ def test_br_netfilter_is_loaded_always_and_later_on_demand(version, network, loa
 
 def test_a_daemon_without_iptables_loads_nothing():
     assert not loads_br_netfilter(DockerHost("24.0", (CLOSED,), iptables=False))
+
+
+def test_forwarding_is_turned_on_at_the_start_and_since_28_with_the_first_network():
+    assert sysctls(DockerHost("27.5")) == {"net.ipv4.ip_forward": "1"}
+    assert sysctls(DockerHost("28.0")) == {}
+    assert sysctls(DockerHost("28.0", (WEB,)))["net.ipv4.ip_forward"] == "1"
+
+
+def test_with_the_nftables_backend_the_operator_turns_it_on():
+    assert "net.ipv4.ip_forward" not in sysctls(DockerHost("29.0", (WEB,), backend="nftables"))
+    assert "net.ipv6.conf.all.forwarding" not in sysctls(DockerHost("29.0", (DUAL,), backend="nftables"))
+
+
+def test_the_bridge_of_an_isolated_network_has_no_ipv6():
+    isolated = replace(DUAL, internal=True, gateway_mode6="isolated")
+    assert "net.ipv6.conf.br/2.disable_ipv6" not in sysctls(DockerHost("28.0", (isolated,)))

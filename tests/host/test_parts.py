@@ -69,6 +69,7 @@ def test_nothing_is_unpacked_and_strangers_are_passed_over() -> None:
 
 
 BROKEN_FILES = [
+    ("sysctl.txt", "net.ipv4.ip_forward = yes\n", "sysctl.txt:1: 'net.ipv4.ip_forward' is 'yes'; expected"),
     ("addr.json", '[{"ifname": ', "addr.json:1:13: damaged JSON: the text ends"),
     ("addr.json", '[\n {"ifname": }]', "addr.json:2:13: damaged JSON: found '}]'"),
     ("addr.json", "{}", "addr.json: it is an object; expected a list"),

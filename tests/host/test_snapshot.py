@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from netverify.host import Parts, SnapshotError, read_snapshot
 from netverify.host.containers import Publication
@@ -16,6 +15,7 @@ from netverify.host.plain import Listener
 from netverify.host.snapshot import HostSnapshot
 from netverify.ruleset import Ruleset
 from tests.host.samples import IPTABLES, TEXTS, without
+from tests.strategies.host import damaged_parts
 
 
 def snapshot(**changed: str) -> HostSnapshot:
@@ -163,23 +163,9 @@ def test_a_name_that_nobody_gave_is_the_file_s() -> None:
     assert read_snapshot(Parts("h", TEXTS, name="\x1b[31mred\n")).name == "_[31mred_"
 
 
-WORDS = """
-    ifname ifindex flags master address linkinfo addr_info local prefixlen dst dev gateway table nexthops via
-    priority src srclen fwmark Name Id State HostConfig NetworkMode NetworkSettings Networks Ports IPAM
-    Options Driver Config
-"""
-KEYS = st.sampled_from(WORDS.split())
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=6),
-    max_leaves=25,
-)
-PARTS = ["addr.json", "route.json", "rule.json", "docker-networks.json", "docker-containers.json", "nft.json"]
-
-
-@given(st.sampled_from(PARTS), JSON | st.lists(st.dictionaries(KEYS, JSON, max_size=6), max_size=3))
-def test_whatever_stands_in_a_part_is_read_or_refused_by_name(part: str, value: Any) -> None:
-    error = refused(Parts("host", TEXTS | {part: json.dumps(value)}))
+@given(damaged_parts())
+def test_whatever_stands_in_a_part_is_read_or_refused_by_name(changed: dict[str, str]) -> None:
+    error = refused(Parts("host", TEXTS | changed))
     assert error is None or (str(error).startswith("host/") and str(error).isprintable())
 
 

@@ -26,6 +26,10 @@ from netverify.kernel.judge.verdict import Disagreement, judge, shrink
 from netverify.ruleset import Ruleset
 from tests.strategies.judged_runs import Tally, campaign
 
+pytestmark = pytest.mark.needs(
+    "veth", "AF_PACKET", "iptables", "nft", "IPv6", "br_netfilter", "conntrack netlink"
+)
+
 CASES = sorted(Path(__file__).with_name("fidelity_cases").glob("*.json"))
 FIXED, PACKETS = 20240, 2000
 FRESH = "NETVERIFY_FIDELITY_SEED"

@@ -68,6 +68,8 @@ def shots(version: int) -> list[Shot]:
         Shot.of(Packet.of(client, far, "tcp", dport=8080, sport=1008, ttl=5, length=600), "eth0"),
         Shot.of(Packet.of(client, own, "tcp", dport=22, sport=1009), "eth0"),
     ]
+    if version == 4:  # from a network's broadcast address
+        made.append(Shot.of(Packet.of("10.1.0.255", server, "udp", dport=80, sport=1010), "eth0"))
     return [replace(shot, packet=shot.packet.with_(mac=mac)) if shot.device else shot for shot in made]
 
 

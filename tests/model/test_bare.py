@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from netverify.errors import InputError
@@ -127,3 +129,11 @@ def test_devices_in_rules_of_nftables() -> None:
     assert list(addresses(found)) == ["lan0", "lan1", "wan"]
     assert ask(found, Question("lan0", "wan", icmp())).verdict == BLOCKED
     assert ask(found, Question("lan0", "lan1", icmp())).verdict != BLOCKED
+
+
+def test_networks_in_rules_of_nftables() -> None:
+    """What Docker 29 writes for masquerading: `oifname != "docker0" ip saddr 172.17.0.0/16 masquerade`."""
+    sample = Path(__file__).parents[1] / "ruleset" / "nft_samples" / "docker_bridges.json"
+    found = subject_of_rules("rules", (), nft=NftRuleset.parse(sample.read_text()))
+    assert addresses(found)["docker0"][0] == "172.17.0.1/16"
+    assert addresses(found)["br-a"][0].startswith("198.18.")

@@ -91,6 +91,8 @@ def edges(rules: Ruleset) -> tuple[list[Address], list[int]]:
         elif re.fullmatch(r"[0-9]+([:-][0-9]+)?", word):
             numbers |= {int(n) + by for n in re.split("[:-]", word) for by in (-1, 0, 1)}
     addresses.discard(_LOOPBACK_BROADCAST)
+    if rules.family == "ipv6":  # none that hold an IPv4 address, but ::1
+        addresses = {each for each in addresses if int(each) == 1 or int(each) >> 32}
     return sorted(addresses, key=int), sorted(n for n in numbers if 0 <= n <= 65535)
 
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from netverify.dataplane.condition import NEVER, Condition, Not, all_of
-from netverify.dataplane.matches.addresses import addrtype, rpfilter
+from netverify.dataplane.condition import NEVER, All, AnyOf, Condition, Named, Not, all_of
+from netverify.dataplane.matches.addresses import addrtype, local_table4, rpfilter
 from netverify.dataplane.matches.meaning import Context as MatchContext
 from netverify.dataplane.matches.meaning import NotModelled as MatchNotModelled
+from netverify.dataplane.matches.meaning import in_networks
 from netverify.dataplane.nft import numbers
 from netverify.dataplane.nft.context import Context
 from netverify.dataplane.nft.keys import Chosen, Found, Key, NotModelled
@@ -33,10 +34,19 @@ def fib(expression: Fib, context: Context) -> Key:
     if "mark" in flags and any(rule.mark_mask for rule in context.host.routing_rules):
         raise NotModelled  # the mark decides which table is asked
     back = rpfilter(Match("rpfilter", tuple(options)), _match_context(context))
+    if context.version == 4:
+        back = AnyOf((back, _from_broadcast(context, by_device="iif" in flags)))
     return Found(back, "in_interface" if "iif" in flags else "")
 
 
-_V6_TYPES = ("LOCAL", "ANYCAST", "MULTICAST", "UNREACHABLE")
+def _from_broadcast(context: Context, *, by_device: bool) -> Condition:
+    """A source that is a network's broadcast address has a way back for nft_fib, though not for rpfilter."""
+    found: list[Condition] = []
+    for entry in local_table4(context.host):
+        if entry.kind == "broadcast":
+            here = in_networks("source", [entry.network])
+            found.append(All((here, Named("in_interface", entry.device))) if by_device else here)
+    return AnyOf(tuple(found))
 
 
 def _address_type(flags: frozenset[str], context: Context) -> Key:
