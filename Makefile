@@ -22,13 +22,16 @@ BIN := .venv/bin
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 
 .DEFAULT_GOAL := help
-.PHONY: help suites engines test lint types unit format golden lock soak fidelity fuzz bench clean
+.PHONY: help suites docker-page engines test lint types unit format golden lock soak fidelity fuzz bench clean
 
 help: ## show the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 suites: .venv/ready ## prove every documented network with real packets
 	$(BIN)/pytest suites/ $(PYTEST_ARGS)
+
+docker-page: .venv/ready ## ask all labs of Docker's generations, and write docs/docker-generations.md anew
+	$(BIN)/python -m suites.docker.page
 
 engines: .venv/ready ## compare with real Docker engines, fetched from Debian (root)
 	$(BIN)/python tools/engines.py

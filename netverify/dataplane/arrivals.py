@@ -28,7 +28,9 @@ from netverify.dataplane.condition import AnyOf, Condition, Named, all_of, equal
 from netverify.dataplane.matches import in_networks
 from netverify.dataplane.packet import State
 from netverify.dataplane.sets import PacketSets, Set
-from netverify.dataplane.view import LOCAL, LOOPBACK, HostView, Link, Network, Route
+from netverify.dataplane.starts import Start
+from netverify.dataplane.view import LEGACY, LOCAL, LOOPBACK, HostView, Link, Network, Route
+from netverify.ruleset.vocabulary import BUILTIN_CHAINS
 
 _MULTICAST: dict[int, Network] = {4: IPv4Network("224.0.0.0/4"), 6: IPv6Network("ff00::/8")}
 _LINK_LOCAL: dict[int, tuple[Network, ...]] = {4: (), 6: (IPv6Network("fe80::/10"),)}
@@ -67,6 +69,12 @@ class Arrivals:
             self._known[key] = self._hook(chain) & self._tracked(table, chain)
         return self._known[key]
 
+    def starting(self, table: str, start: Start) -> Set:
+        """The same by where a chain starts. Before native chains, conntrack may have been asked or not."""
+        plain = table.removeprefix(LEGACY)
+        known = plain if plain in BUILTIN_CHAINS else "nat" if start.first_only else ""
+        return self.at(known, start.hook)
+
     def _hook(self, chain: str) -> Set:
         sets = self.sets
         base = sets.entering(chain)
@@ -82,8 +90,7 @@ class Arrivals:
         if chain == "OUTPUT":
             return base & own
         without_source = sets.satisfying(Named("in_interface", ""))
-        leaving = self._routed | self._bridged_out() | own
-        return base & leaving & without_source
+        return base & (forwarded | ((self._bridged_out() | own) & without_source))
 
     def _tracked(self, table: str, chain: str) -> Set:
         if table == "nat":

@@ -21,6 +21,7 @@ from netverify.dataplane.hooks import Call, Filters, Stage, StageKind
 from netverify.dataplane.mapping import DIVERTED
 from netverify.dataplane.packet import State
 from netverify.dataplane.pieces import Bits, Known, Late, Piece
+from netverify.dataplane.program import CompiledChain
 from netverify.dataplane.support import Support
 from netverify.dataplane.targets import Ending, Nat, NatKind, Reject, Verdict
 from netverify.dataplane.tracking import Found, Tracker
@@ -131,7 +132,7 @@ class HookSets:
             return [[(Verdict.ACCEPT, piece)] for piece in pieces]
         if chain.rewrites:
             return [list(self._writing(call, piece)) for piece in pieces]
-        fields = self.support.of(call.program, chain)
+        fields = self._fields(call, chain)
         found: list[list[tuple[Ending, Piece]]] = [[] for _ in pieces]
         plain: list[int] = []
         for index, piece in enumerate(pieces):
@@ -150,6 +151,11 @@ class HookSets:
                 if part.packets.satisfiable():
                     found[index].append((ending, part))
         return found
+
+    def _fields(self, call: Call, chain: CompiledChain) -> frozenset[str]:
+        """What a chain's result says something of; by `_coming` also of the way that packets leave by."""
+        fields = self.support.of(call.program, chain)
+        return fields | {"out_interface", "destination"} if call.chain == "POSTROUTING" else fields
 
     def _is_long(self, call: Call) -> bool:
         """Whether a chain has rules enough that what it does is large."""
@@ -266,7 +272,7 @@ class HookSets:
             chain = call.program.chain(call.table, call.chain)
             if chain is None:
                 continue
-            fields = self.support.of(call.program, chain)
+            fields = self._fields(call, chain)
             passed = self.sets.nothing
             for ending, packets in self._summary(call).items():
                 where = left & self.lens.seen(packets, [piece], fields)[0]

@@ -6,20 +6,21 @@ stands before. Why it is dead is another question, which `lint_causes` answers f
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 
 from netverify.dataplane.arrivals import Arrivals
 from netverify.dataplane.evaluator import Evaluator
-from netverify.dataplane.lint_causes import Causes, Hooks, callers_first, whole
+from netverify.dataplane.lint_causes import BEHIND, Causes, Hooks, callers_first, whole
+from netverify.dataplane.nft.compiler import table_key
 from netverify.dataplane.packet import TCP, UDP
-from netverify.dataplane.program import CompiledChain, CompiledRule, Program
+from netverify.dataplane.program import CompiledChain, CompiledRule, Place, Program, table_of
 from netverify.dataplane.sets import CAPACITY, PacketSets, Set, with_room
+from netverify.dataplane.starts import starts
 from netverify.dataplane.targets import TARGETS, Nat
 from netverify.dataplane.view import LOOPBACK
 from netverify.dataplane.witness import Witnesses
-from netverify.ruleset import RulePlace
-from netverify.ruleset.vocabulary import BUILTIN_CHAINS
+from netverify.ruleset import NftPlace, Rule, RulePlace
 from netverify.ruleset.vocabulary import TARGETS as KNOWN_TARGETS
 
 Key = tuple[str, str]
@@ -38,9 +39,9 @@ class Lint:
     """
 
     kind: str
-    place: RulePlace
+    place: Place
     text: str
-    by: tuple[RulePlace, ...] = ()
+    by: tuple[Place, ...] = ()
     remedy: str = ""
 
     def __str__(self) -> str:
@@ -53,18 +54,59 @@ def lint(program: Program, *, capacity: int = CAPACITY) -> list[Lint]:
     Of a host of which nothing but lo is known, any device may be there. `capacity` is the room to begin with
     (`encoding.with_room`).
     """
-    return with_room(lambda room: _lint(program, room), capacity=capacity)
+    return _told(with_room(lambda room: _lint(program, room), capacity=capacity))
 
 
-def _lint(program: Program, capacity: int) -> list[Lint]:
+def lint_both(first: Program, second: Program, *, capacity: int = CAPACITY) -> list[Lint]:
+    """As `lint` for native rules of nftables, compiled for IPv4 and for IPv6, in this order.
+
+    What is in a table of family inet does nothing only where it does nothing to packets of either version.
+    """
+    both = [
+        with_room(lambda room, program=program: _lint(program, room), capacity=capacity)  # type: ignore[misc]
+        for program in (first, second)
+    ]
+    return _told(_Found.of_both(both[0], both[1]))
+
+
+@dataclass
+class _Found:
+    """What a program's rules are found to be; `dead` holds the rules that no packet matches."""
+
+    lints: list[Lint] = field(default_factory=list)
+    dead: set[Place] = field(default_factory=set)
+
+    @classmethod
+    def of_both(cls, first: _Found, second: _Found) -> _Found:
+        """All of what concerns one IP version alone, and of what concerns both, that which both find."""
+        found: dict[Place, Lint] = {}
+        for own, other in ((first, second), (second, first)):
+            silent = {each.place for each in other.lints if each.place.number == 0} | other.dead
+            for each in own.lints:
+                if isinstance(each.place, NftPlace) and each.place.family == "inet":
+                    known = found.get(each.place)
+                    # A test of one IP version cannot hold in the other, which is not what is wrong with it.
+                    worse = known is None or (known.kind == "impossible" and each.kind != "impossible")
+                    if each.place not in silent or not worse:
+                        continue
+                found[each.place] = each
+        return cls(list(found.values()), first.dead | second.dead)
+
+
+def _told(found: _Found) -> list[Lint]:
+    """In order, with what stands behind a rule that takes everything put together."""
+    return sorted(_grouped(sorted(found.lints, key=lambda each: each.place)), key=lambda each: each.place)
+
+
+def _lint(program: Program, capacity: int) -> _Found:
     known = any(link.name != LOOPBACK for link in program.host.links)
     sets = PacketSets.of(program, others=not known, capacity=capacity)
     arrivals = Arrivals(program.host, sets, lenient=True)
 
-    def at(chain: CompiledChain) -> Set:
-        return arrivals.at(chain.table, chain.name) if known else sets.entering(chain.name)
-
-    coming = {key: at(chain) for key, chain in program.chains.items() if key[1] in BUILTIN_CHAINS[key[0]]}
+    coming = {
+        key: arrivals.starting(key[0], start) if known else sets.entering(start.hook)
+        for key, start in starts(program).items()
+    }
     evaluator = Evaluator(program, sets)
     hooks = Hooks(program, sets, coming)
     seen = _Seen(sets, dict(coming))
@@ -73,12 +115,13 @@ def _lint(program: Program, capacity: int) -> list[Lint]:
         if not sets.is_empty(entering):
             _inspect(chain, entering, hooks.here(chain), evaluator, seen)
     causes = Causes(program, sets, evaluator, hooks, seen.entering)
-    found = [*_jumps(program), *_chains(program, sets, seen)]
+    found = _Found([*_jumps(program), *_chains(program, hooks, seen)])
     for key, chain in program.chains.items():
-        if not sets.is_empty(seen.entering.get(key, sets.nothing)):
-            found += _grouped(chain, _rules(chain, seen, causes))
-    found += _pre_dnat(program)
-    return sorted(found, key=lambda each: each.place)
+        found.dead |= {rule.place for rule in chain.rules} - seen.matched
+        if not chain.is_part and not sets.is_empty(seen.entering.get(key, sets.nothing)):
+            found.lints += _rules(chain, seen, causes)
+    found.lints += _pre_dnat(program)
+    return found
 
 
 class _Seen:
@@ -86,16 +129,16 @@ class _Seen:
 
     def __init__(self, sets: PacketSets, entering: dict[Key, Set]) -> None:
         self.sets = sets
-        self.matched: set[RulePlace] = set()
+        self.matched: set[Place] = set()
         self.entering = entering
 
     def tested(self, rule: CompiledRule, failed: int, matched: Set, /) -> None:
         """Take down that packets matched a rule, and that they come to the chain that it calls."""
-        if failed >= 0 or not isinstance(rule.place, RulePlace):
+        if failed >= 0:
             return
         self.matched.add(rule.place)
         if rule.callee is not None:
-            key = (rule.place.table, rule.callee)
+            key = (table_of(rule.place), rule.callee)
             self.entering[key] = self.sets.either(self.entering.get(key, self.sets.nothing), matched)
 
     def reached_policy(self, chain: CompiledChain, packets: Set, /) -> None:
@@ -117,7 +160,7 @@ def _inspect(chain: CompiledChain, entering: Set, here: Set, evaluator: Evaluato
         own = sets.both(sets.satisfying(whole(rule)), here)
         if sets.is_empty(own):
             continue
-        if rule.callee is None and isinstance(rule.place, RulePlace):
+        if rule.callee is None:
             passing, left = evaluator.way_to(chain, index, own)
             if witnesses.any_in(passing, [entering, *left]):
                 seen.matched.add(rule.place)
@@ -130,53 +173,51 @@ def _inspect(chain: CompiledChain, entering: Set, here: Set, evaluator: Evaluato
 def _rules(chain: CompiledChain, seen: _Seen, causes: Causes) -> Iterator[Lint]:
     """The dead rules of a chain that packets come to."""
     for rule in chain.rules:
-        if isinstance(rule.place, RulePlace) and rule.place not in seen.matched:
+        if rule.place not in seen.matched:
             cause = causes.of(chain, rule)
-            yield Lint(cause.kind, rule.place, f"{cause.text}: {rule.rule}", cause.by, cause.remedy)
+            text = cause.text if cause.kind == BEHIND else f"{cause.text}: {rule.rule}"
+            yield Lint(cause.kind, rule.place, text, cause.by, cause.remedy)
 
 
-def _grouped(chain: CompiledChain, found: Iterator[Lint]) -> Iterator[Lint]:
+def _grouped(found: Iterable[Lint]) -> Iterator[Lint]:
     """What stands behind a rule that takes everything is one finding, not one for each rule."""
-    behind: dict[RulePlace, list[Lint]] = {}
+    behind: dict[Place, list[Lint]] = {}
     for each in found:
-        if each.kind == "behind-everything":
+        if each.kind == BEHIND:
             behind.setdefault(each.by[0], []).append(each)
         else:
             yield each
     for place, lints in behind.items():
         first, last = lints[0].place, lints[-1].place
         which = f"rule {first.number}" if len(lints) == 1 else f"rules {first.number} to {last.number}"
-        taking = chain.rules[place.number - 1].rule
-        text = f"{which} of chain {chain.name} are never reached: rule {place.number} takes every packet"
-        yield replace(lints[0], text=f"{text}: {taking}")
+        text = f"{which} of chain {place.chain} are never reached: rule {place.number} takes every packet"
+        yield replace(lints[0], text=f"{text}: {lints[0].text}")
 
 
 def _jumps(program: Program) -> Iterator[Lint]:
-    for place, rule in program.ruleset.rules():
-        target = rule.target
-        if target is None or program.ruleset.table(place.table).callee(rule) is not None:
+    for each in (rule for chain in program.chains.values() for rule in chain.rules):
+        target = each.rule.target if isinstance(each.rule, Rule) else None
+        if target is None or each.callee is not None:
             continue
         unheard = target.name not in KNOWN_TARGETS and target.name not in TARGETS
         if target.goto or (unheard and not target.options):
             remedy = f"declare the chain with ':{target.name} - [0:0]', or remove the rule"
-            text = f"there is no chain {target.name} in table {place.table}: {rule}"
-            yield Lint("jump-to-nothing", place, text, remedy=remedy)
+            text = f"there is no chain {target.name} in table {each.place.table}: {each.rule}"
+            yield Lint("jump-to-nothing", each.place, text, remedy=remedy)
 
 
-def _chains(program: Program, sets: PacketSets, seen: _Seen) -> Iterator[Lint]:
-    for (table, name), chain in program.chains.items():
-        if name in BUILTIN_CHAINS[table] or not chain.rules or chain.is_part:
+def _chains(program: Program, hooks: Hooks, seen: _Seen) -> Iterator[Lint]:
+    asleep = {table_key(table) for table in program.host.nft.tables if table.is_dormant}
+    for key, chain in program.chains.items():
+        if key in hooks.coming or not chain.rules or chain.is_part or key[0] in asleep:
             continue
-        if sets.is_empty(seen.entering.get((table, name), sets.nothing)):
-            callers = tuple(
-                place
-                for place, rule in program.ruleset.rules()
-                if place.table == table and rule.target is not None and rule.target.name == name
-            )
+        name, sets = chain.name, seen.sets
+        if sets.is_empty(seen.entering.get(key, sets.nothing)):
+            callers = hooks.calls(chain)
             text = f"no packet comes to chain {name}, so that its {len(chain.rules)} rules do nothing"
             why = "no rule jumps to it" if not callers else "the rules that jump to it match nothing"
             remedy = "remove the chain, or jump to it" if not callers else "look at the rules that jump to it"
-            yield Lint("unreached-chain", RulePlace(table, name, 0), f"{text}: {why}", callers, remedy)
+            yield Lint("unreached-chain", chain.policy_place, f"{text}: {why}", callers, remedy)
 
 
 # --- Docker -------------------------------------------------------------------------------------------------

@@ -7,13 +7,16 @@ from dataclasses import dataclass
 
 from netverify.dataplane.condition import Condition, all_of
 from netverify.dataplane.evaluator import Evaluator
-from netverify.dataplane.program import CompiledChain, CompiledRule, Program
+from netverify.dataplane.program import CompiledChain, CompiledRule, Place, Program
 from netverify.dataplane.sets import PacketSets, Set
 from netverify.dataplane.targets import Verdict
 from netverify.dataplane.view import HostView
-from netverify.ruleset import Match, Rule, RulePlace
+from netverify.ruleset import Match, Rule
 
 Key = tuple[str, str]
+
+BEHIND = "behind-everything"
+"""The kind of what stands behind a rule that takes every packet; the text is then that rule's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +25,7 @@ class Cause:
 
     kind: str
     text: str
-    by: tuple[RulePlace, ...] = ()
+    by: tuple[Place, ...] = ()
     remedy: str = ""
 
 
@@ -51,13 +54,13 @@ def callers_first(program: Program) -> list[CompiledChain]:
 
 
 class Hooks:
-    """From which of the kernel's own chains others are called; `coming` is what can come to those here."""
+    """From which chains that the kernel calls others are called; `coming` is what can come to those here."""
 
     def __init__(self, program: Program, sets: PacketSets, coming: Mapping[Key, Set]) -> None:
         self.sets, self.coming = sets, coming
         self._names: dict[Key, frozenset[str]] = {}
         self._led: dict[Key, Set] = dict(coming)
-        self._calls: dict[Key, list[RulePlace]] = {}
+        self._calls: dict[Key, list[Place]] = {}
         self._here: dict[Key, Set] = {}
         for chain in callers_first(program):
             self._pass_on(chain)
@@ -74,8 +77,7 @@ class Hooks:
             brought = self.sets.both(led, self.sets.satisfying(whole(rule)))
             self._led[callee] = self.sets.either(self._led.get(callee, self.sets.nothing), brought)
             self._names[callee] = self._names.get(callee, frozenset()) | names
-            if isinstance(rule.place, RulePlace):
-                self._calls.setdefault(callee, []).append(rule.place)
+            self._calls.setdefault(callee, []).append(rule.place)
 
     def names(self, chain: CompiledChain) -> list[str]:
         """The kernel's own chains from which a chain is called."""
@@ -92,9 +94,9 @@ class Hooks:
         """What the jumps lead to a chain, if no rule before them took anything."""
         return self._led.get((chain.table, chain.name), self.sets.nothing)
 
-    def calls(self, chain: CompiledChain) -> tuple[RulePlace, ...]:
+    def calls(self, chain: CompiledChain) -> tuple[Place, ...]:
         """The rules that call a chain."""
-        return tuple(self._calls.get((chain.table, chain.name), ()))
+        return tuple(dict.fromkeys(self._calls.get((chain.table, chain.name), ())))
 
 
 class Causes:
@@ -137,14 +139,14 @@ class Causes:
         """Rules of its own chain, and of those that it calls, take what comes."""
         takers = _Takers(chain.name)
         self.evaluator.follow(chain.table, chain.name, left, takers)
+        own = set(map(id, chain.rules))  # and none that is a part of one of them
         portions = [
-            (rule, self._share(rule, left) if rule.place.chain == chain.name else matched)
-            for rule, matched in takers.found
+            (rule, self._share(rule, left) if id(rule) in own else matched) for rule, matched in takers.found
         ]
         needed = list(self._needed(portions, left))
-        by = tuple(rule.place for rule in needed if isinstance(rule.place, RulePlace))
-        if len(needed) == 1 and not needed[0].tests and by and by[0].chain == chain.name:
-            return Cause("behind-everything", "", by, "move them before it, or remove them")
+        by = tuple(dict.fromkeys(rule.place for rule in needed))
+        if len(needed) == 1 and not needed[0].tests and id(needed[0]) in own:
+            return Cause(BEHIND, str(needed[0].rule), by, "move them before it, or remove them")
         names = ", ".join(map(str, by))
         which = "it" if len(by) == 1 else "one of them"
         remedy = f"remove it, or move it before {which}"
@@ -159,7 +161,7 @@ class Causes:
             self.evaluator.follow(chain.table, hook, packets, takers)
             found += takers.found
         needed = self._needed(found, led)
-        by = tuple(rule.place for rule in needed if isinstance(rule.place, RulePlace))
+        by = tuple(dict.fromkeys(rule.place for rule in needed))
         names = ", ".join(map(str, by)) or "policies"
         text = f"what it matches is taken before its chain is called, by {names}"
         return Cause("shadowed", text, by, "remove it, or call its chain earlier")
@@ -231,7 +233,7 @@ def _of_device(match: Match, hooks: Iterable[str], host: HostView) -> tuple[str,
     if match.name not in ("in-interface", "out-interface") or match.negated:
         return None
     name, coming = match.value, match.name == "in-interface"
-    without = ("OUTPUT", "POSTROUTING") if coming else ("PREROUTING", "INPUT")
+    without = ("OUTPUT",) if coming else ("PREROUTING", "INPUT")
     if all(hook in without for hook in hooks):
         says = "come in by a device" if coming else "have a device to leave by yet"
         return f"packets of {', '.join(hooks)} do not {says}", f"remove the test of {name}"

@@ -79,4 +79,11 @@ def not_forwarded(packet: Packet, device: str, out_device: str) -> str:
     return ""
 
 
+def cannot_leave(packet: Packet, device: str, view: HostView) -> bool:
+    """Whether IPv4 has no way out for a packet from a loopback address (`__mkroute_output`)."""
+    if packet.version == 6 or device == LOOPBACK or not packet.source_address.is_loopback:
+        return False
+    return not any(view.device_sysctl("ipv4", device, "route_localnet"))
+
+
 _LIMITED_BROADCAST = 0xFFFFFFFF

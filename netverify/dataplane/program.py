@@ -24,6 +24,11 @@ Place = RulePlace | NftPlace
 """Where a rule of iptables or of nftables stands; number 0 is the policy of its chain."""
 
 
+def table_of(place: Place) -> str:
+    """The name in a program of the table that a place is in."""
+    return f"{place.family} {place.table}" if isinstance(place, NftPlace) else place.table
+
+
 @dataclass(frozen=True, slots=True)
 class Test:
     """One test of a rule, with the words that it was written in."""

@@ -85,14 +85,18 @@ class PacketSets(Encoding):
         return (packets & ~tracked) | self._write(packets & tracked, rewrite)
 
     def entering(self, chain: str) -> Set:
-        """What can come to one of the kernel's own chains: FORWARD has both devices, INPUT only the first."""
+        """What can come to one of the kernel's own chains: FORWARD has both devices, INPUT only the first.
+
+        POSTROUTING sees where a forwarded packet came in (ip_output in net/ipv4/ip_output.c, since Linux 5.7).
+        """
         made = self.everything
         for field, chains in (
             ("in_interface", ("PREROUTING", "INPUT", "FORWARD")),
             ("out_interface", ("FORWARD", "OUTPUT", "POSTROUTING")),
         ):
-            none = self.satisfying(Named(field, ""))
-            made = made & (~none if chain in chains else none)
+            if (field, chain) != ("in_interface", "POSTROUTING"):
+                none = self.satisfying(Named(field, ""))
+                made = made & (~none if chain in chains else none)
         return made
 
     def union(self, sets: Sequence[Set]) -> Set:

@@ -17,7 +17,13 @@ from netverify.dataplane.evaluator import Evaluator
 from netverify.dataplane.frames import off_the_wire, on_the_wire, routed_by
 from netverify.dataplane.hooks import Call, Filters, Stage, StageKind
 from netverify.dataplane.mapping import Mapper
-from netverify.dataplane.martians import impossible, not_forwarded, refused_at_once, without_way_back
+from netverify.dataplane.martians import (
+    cannot_leave,
+    impossible,
+    not_forwarded,
+    refused_at_once,
+    without_way_back,
+)
 from netverify.dataplane.outcomes import (
     HOST_UNREACHABLE,
     NET_UNREACHABLE,
@@ -92,6 +98,8 @@ class Stack:
         decision = self._route(packet, "OUTPUT")
         if decision.kind not in _WAYS_OUT:
             return self._no_way(packet, decision, locally=True)
+        if cannot_leave(packet, decision.device, self.view):
+            return Stopped(packet, f"{packet.source_address} is nobody's outside this host", locally=True)
         packet, self._connection = self.connections.resume(packet.with_(out_interface=decision.device))
         passed = self._hook("OUTPUT", packet, tracked_already=self._connection is not None)
         if isinstance(passed, Stopped):
@@ -178,6 +186,8 @@ class Stack:
         refused = impossible(packet, bridge, self.view)
         if not refused and decision.kind == "unicast":
             refused = without_way_back(packet, bridge, self.routing)
+            if not self.view.forwards(4, bridge):
+                refused = refused or "translated on the bridge, and this host does not forward"
         return refused
 
     def _in(self, packet: Packet, device: str) -> Fate:

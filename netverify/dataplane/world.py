@@ -58,6 +58,8 @@ class Wire:
 
 @dataclass(frozen=True, slots=True)
 class Hop:
+    """One bridge on the way: in by a port, out by another."""
+
     host: str
     bridge: str
     port: str

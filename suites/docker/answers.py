@@ -64,8 +64,8 @@ def _predicted(topology: Topology, world: World, question: Question) -> Answer:
     answer = Answer.of(as_cell(question.source, question.target, found))
     if answer.symbol != Symbol.FILTERED or found is None or found.request.packet.version == 4:
         return answer
-    # The model speaks of neighbours that are known for good. The lab's are not: a rule that drops the question for
-    # a neighbour, which is ICMPv6 and passes the bridge like any packet, leaves him unreachable (RFC 4861).
+    # The model speaks of neighbours that are known for good. The lab's are not: a rule that drops the
+    # question for one, ICMPv6 that passes the bridge like any packet, leaves him unreachable (RFC 4861).
     asked = found.request.packet
     solicitation = Packet.of(
         asked.source_address, asked.destination_address, ICMPV6, icmp_type=SOLICITATION, ttl=255

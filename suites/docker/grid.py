@@ -39,7 +39,10 @@ OLDEST, NO_END = GENERATIONS[0].first, GENERATIONS[-1].until
 
 @dataclass(frozen=True, eq=False)
 class Setting:
-    """Options of the network and of the daemon, and since and until when (before) they can be given."""
+    """Options of the network and of the daemon, and since and until when (before) they can be given.
+
+    `option` names the network's option, which settings with different daemons share.
+    """
 
     name: str
     network: Mapping[str, Any] = field(default_factory=dict)
@@ -47,6 +50,12 @@ class Setting:
     since: Version = OLDEST
     until: Version = NO_END
     backends: tuple[str, ...] = ("iptables", "nftables")
+    option: str = ""
+
+    @property
+    def family(self) -> str:
+        """What this setting has in common with others: the network's option, if that is all."""
+        return self.option or self.name
 
     def exists_in(self, release: Release) -> bool:
         """Whether an engine of that release understands all of it."""
@@ -94,19 +103,31 @@ def _grid() -> Iterator[Setting]:
     for network, (options, since) in _NETWORKS.items():
         for words, daemon in _DAEMONS.items():
             name = ", ".join(filter(None, (network if network != "default" or not words else "", words)))
-            yield Setting(name, options, daemon, since)
+            yield Setting(name, options, daemon, since, option=network)
     both = {"userland_proxy": False, "forward_policy": "ACCEPT", "forward_policy6": "ACCEPT"}
     yield Setting("no proxy, host forwarded before", daemon=both)
     yield Setting(
-        "ip6tables on", daemon={"ipv6": True}, since=IP6TABLES.since, until=IP6TABLES_BY_DEFAULT.since
+        "ip6tables on",
+        daemon={"ipv6": True},
+        since=IP6TABLES.since,
+        until=IP6TABLES_BY_DEFAULT.since,
     )
     yield Setting("ip6tables off", daemon={"ipv6": False}, since=IP6TABLES_BY_DEFAULT.since)
     yield Setting(
-        "ip-forward-no-drop", daemon={"ip_forward_no_drop": True}, since=FORWARD_POLICY_ON_DEMAND.since
+        "ip-forward-no-drop",
+        daemon={"ip_forward_no_drop": True},
+        since=FORWARD_POLICY_ON_DEMAND.since,
     )
-    yield Setting("allow-direct-routing", daemon={"allow_direct_routing": True}, since=DIRECT_ROUTING.since)
     yield Setting(
-        "no raw rules", daemon={"raw_rules": False}, since=RAW_OPT_OUT.since, backends=("iptables",)
+        "allow-direct-routing",
+        daemon={"allow_direct_routing": True},
+        since=DIRECT_ROUTING.since,
+    )
+    yield Setting(
+        "no raw rules",
+        daemon={"raw_rules": False},
+        since=RAW_OPT_OUT.since,
+        backends=("iptables",),
     )
 
 

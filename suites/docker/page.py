@@ -1,6 +1,6 @@
 """docs/docker-generations.md, from the table of expectations and from what the labs showed.
 
-    python -m suites.docker.page            asks every lab of the grid anew, records the answers, writes the page
+    python -m suites.docker.page            asks every lab of the grid, records the answers, writes the page
     python -m suites.docker.page --as-is    writes the page from the record alone
 
 The hand-written parts stand in docs/docker-generations.in.md, where `{{NAME}}` is what is written in here.
@@ -23,10 +23,14 @@ from suites.docker.table import REACH, SEEN, Row
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE, TEMPLATE = DOCS / "docker-generations.md", DOCS / "docker-generations.in.md"
 
+Phrase = tuple[str, str, str]
+"""Who asks, whom, and for what."""
+
+_EFFECTS = ("opened", "closed", "answered now", "answered no longer", "blocked otherwise")
 _ANSWERS = {"y": "yes", "n": "no", ">": "one way", "-": ""}
 _PARTIES = {
     "web1": "the container",
-    "web2": "its neighbour on the network",
+    "web2": "its neighbour there",
     "other": "a container of another network",
     "host": "the host",
     "neighbour": "a LAN neighbour",
@@ -59,23 +63,26 @@ def page() -> str:
 
 def _table(rows: Iterable[Row]) -> list[str]:
     """One line for each question and setting: over IPv4 and, where it differs, over IPv6."""
-    both: dict[tuple[str, str], dict[int, Row]] = defaultdict(dict)
+    both: dict[str, dict[str, dict[int, Row]]] = defaultdict(lambda: defaultdict(dict))
     for row in rows:
-        both[row.what, row.setting][row.question.probe.version] = row
+        both[row.what][row.setting][row.question.probe.version] = row
     lines = [_line("", "option", *(one.title for one in RELEASES)), _line(*["---"] * (len(RELEASES) + 2))]
-    for (what, setting), versions in both.items():
-        cells = [_both(versions, number) for number in range(len(RELEASES))]
-        lines.append(_line(what, "" if setting == "default" else setting, *cells))
+    for what, settings in both.items():
+        for setting, versions in settings.items():
+            cells = [_both(versions, number) for number in range(len(RELEASES))]
+            lines.append(_line(what, "" if setting == "default" else setting, *cells))
     return lines
 
 
 def _both(versions: dict[int, Row], number: int) -> str:
-    words = {
-        version: _ANSWERS.get(row.answers[number], row.answers[number]) for version, row in versions.items()
-    }
+    words = {version: _word(row.answers[number]) for version, row in versions.items()}
     if len(set(words.values())) == 1:
-        return words[4]
+        return next(iter(words.values()))
     return f"{words[4]}; IPv6: {words[6]}"
+
+
+def _word(answer: str) -> str:
+    return _ANSWERS.get(answer, answer)
 
 
 def _line(*cells: str) -> str:
@@ -99,50 +106,67 @@ def _all_changes() -> Iterator[str]:
 
 
 def _changes(older: Release, newer: Release) -> Iterator[str]:
-    found: dict[tuple[str, str, str], dict[Setting, set[int]]] = defaultdict(lambda: defaultdict(set))
+    """What differs, gathered: by what it means and where it is so, then by who asks for what."""
     columns = RELEASES.index(older), RELEASES.index(newer)
     shared = [one for one in SETTINGS if one.exists_in(older) and one.exists_in(newer)]
+    found: dict[tuple[str, Phrase], dict[Setting, set[int]]] = defaultdict(lambda: defaultdict(set))
     for setting in shared:
         for question, symbols in recorded(setting).items():
             before, after = (symbols[number] for number in columns)
             if before != after:
-                key = _effect(before, after), _words(question), f"{before} to {after}"
+                key = f"{_effect(before, after)} (`{before}` to `{after}`)", _words(question)
                 found[key][setting].add(question.probe.version)
+    gathered: dict[tuple[str, str], list[Phrase]] = defaultdict(list)
+    for (effect, phrase), settings in found.items():
+        gathered[effect, _settings(settings, shared)].append(phrase)
     if not found:
         yield "Nothing in the whole grid."
-        return
-    yield _line("", "who, and to what", "answer", "in which settings")
-    yield _line(*["---"] * 4)
-    order = ("opened", "closed", "answered now", "no longer answered", "blocked otherwise")
-    for (effect, words, answers), settings in sorted(found.items(), key=lambda one: order.index(one[0][0])):
-        yield _line(effect, words, f"`{answers}`", _settings(settings, shared))
+    for (effect, settings), phrases in sorted(gathered.items(), key=lambda one: _order(one[0][0])):
+        yield f"- **{effect}**, {settings}:"
+        yield from (f"  - {line}" for line in _joined(phrases))
+
+
+def _order(effect: str) -> tuple[int, str]:
+    return next(number for number, one in enumerate(_EFFECTS) if effect.startswith(one)), effect
+
+
+def _joined(phrases: Iterable[Phrase]) -> Iterator[str]:
+    """The same sentences with fewer words: ports of one target together, then senders with one target."""
+    ports: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for source, target, port in phrases:
+        ports[source, target].append(port)
+    sources: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for (source, target), known in ports.items():
+        sources[target, "; ".join(known)].append(source)
+    for (target, known), senders in sources.items():
+        yield f"{', '.join(senders)} to {target}: {known}"
 
 
 def _effect(before: str, after: str) -> str:
     was, now = before in DELIVERED, after in DELIVERED
     if was and now:
-        return "answered now" if after == "." else "no longer answered"
+        return "answered now" if after == "." else "answered no longer"
     if was or now:
         return "closed" if was else "opened"
     return "blocked otherwise"
 
 
-def _words(question: Question) -> str:
-    """Who asks for what, in the same words for both IP versions."""
+def _words(question: Question) -> Phrase:
+    """Who asks, whom, and for what, in the same words for both IP versions."""
     probe = question.probe
     port = _PORTS[probe.protocol if probe.port is None else f"{probe.protocol}/{probe.port}"]
     name, at, rest = question.target.partition("@")
-    name, colon, host_port = name.partition(":")
+    name, _colon, host_port = name.partition(":")
     where = _PARTIES[name]
     if at:
         address = next(one for one in _ADDRESSES if rest.startswith(one))
         host_port = rest.removeprefix(address).lstrip(":")
         where = f"{where} by {_ADDRESSES[address]}"
     if host_port:
-        port = f"its port {host_port} ({port})"
+        port = f"{host_port} for {port}"
     elif name != "web1" and probe.port is not None:
         port = f"{probe.protocol} port {probe.port}"
-    return f"{_PARTIES[question.source]} to {where}: {port}"
+    return _PARTIES[question.source], where, port
 
 
 def _settings(found: dict[Setting, set[int]], shared: list[Setting]) -> str:
@@ -152,16 +176,30 @@ def _settings(found: dict[Setting, set[int]], shared: list[Setting]) -> str:
         by_versions[tuple(sorted(versions))].append(setting)
     parts = []
     for versions, settings in sorted(by_versions.items()):
-        only = "" if versions == (4, 6) else f"IPv{versions[0]}: "
-        others = [one.name for one in shared if one not in settings]
-        names = [one.name for one in settings]
+        where = "" if versions == (4, 6) else f"IPv{versions[0]} alone, "
+        names = _names(settings, shared)
+        others = _names([one for one in shared if one not in settings], shared)
         if not others:
-            parts.append(f"{only}all")
+            parts.append(f"{where}everywhere")
         elif len(others) < len(names):
-            parts.append(f"{only}all but {'; '.join(others)}")
+            parts.append(f"{where}everywhere but with {_listed(others)}")
         else:
-            parts.append(only + "; ".join(names))
-    return ". ".join(parts)
+            parts.append(f"{where}with {_listed(names)}")
+    return "; and ".join(parts)
+
+
+def _listed(names: list[str]) -> str:
+    return "; ".join(f"`{name}`" for name in names)
+
+
+def _names(settings: list[Setting], shared: list[Setting]) -> list[str]:
+    """Their names, shorter where all settings of one network option are among them."""
+    names: dict[str, None] = {}
+    for one in settings:
+        family = [other for other in shared if other.family == one.family]
+        whole = len(family) > 1 and all(other in settings for other in family)
+        names[f"{one.family}, *" if whole else one.name] = None
+    return list(names)
 
 
 def _grid() -> Iterator[str]:

@@ -1,8 +1,8 @@
-"""What the labs showed, on record: suites/docker/recorded/SETTING.txt holds a setting's answers, all releases side by side.
+"""What the labs showed, on record: recorded/SETTING.txt holds a setting's answers, all releases side by side.
 
-A line is one question, and a symbol for each release in the order of `RELEASES`; `-` where the release does not
-know the option. The file of the setting `default` holds every question. The others hold those whose answers
-differ from the default's; so a file also shows what its option changes.
+A line is one question, and a symbol for each release in the order of `RELEASES`; `-` where the release does
+not know the option. The file of the setting `default` holds every question. The others hold those whose
+answers differ from the default's; so a file also shows what its option changes.
 
     .  reached and answered     >  reached, no answer came back     R  refused     F  dropped
     U  no way there, or nobody answers for the address               P  prohibited

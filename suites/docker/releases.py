@@ -1,7 +1,8 @@
-"""The versions of Docker that are asked, as the columns of every table: one a generation, and where IPv6 came.
+"""The versions of Docker that are asked: the columns of every table, one a generation, and where IPv6 came.
 
-The generation of 18.05 to 27 has two columns, because 27 filters IPv6 unless told not to, and those before it do
-not unless told to. Of each column the newest version is asked; `pytest suites/docker --docker 24.0` asks 24.0.
+The generation of 18.05 to 27 has two columns, because 27 filters IPv6 unless told not to, and those before it
+do not unless told to. Of each column the newest version is asked, and with `pytest suites/docker --docker
+24.0` that one.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from netverify.docker.version import IP6TABLES_BY_DEFAULT, Backend
 
 @dataclass(frozen=True)
 class Release:
-    """Versions of Docker that let the same through: from `first` on, up to `asked`, the newest that was read."""
+    """Versions of Docker that let the same through: from `first` to `asked`, the newest that was read."""
 
     title: str
     first: str

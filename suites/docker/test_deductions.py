@@ -1,6 +1,6 @@
 """What follows from the order of each release's rules: by-passes, and what still stops them.
 
-None of these is a use that Docker intends. Each was read out of the rules first, and is shown with packets here.
+None of these is a use that Docker intends. Each was read out of the rules first; here packets show it.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ def _guards_containers(release: Release) -> bool:
 def test_a_forged_source_enters_an_internal_network(lab: Lab, release: Release, version: int) -> None:
     """iptables' drop asks for the subnet, and not for the bridge: who claims an address of it gets in.
 
-    One way only. The same over IPv6, where since 25 the drop asks for the bridge as well: both must be strange,
-    and the forged address is not. nftables asks for the bridge alone, and drops it. Releases that leave
-    ip6tables off drop nothing there.
+    One way only. The same over IPv6, where since 25 the drop asks for the bridge as well: both must be
+    strange, and the forged address is not. nftables asks for the bridge alone, and drops it. Releases that
+    leave ip6tables off drop nothing there.
     """
     lab.up(setting("internal").topology(release))
     forged, subnet, gateway = {
@@ -137,7 +137,7 @@ def test_an_old_rule_in_front_decides(lab: Lab, release: Release) -> None:
 
 
 def test_a_bridge_without_its_isolation_rules_is_reached(lab: Lab, release: Release) -> None:
-    """A bridge whose rules in the isolation chains are missing, as on hosts whose rules were restored in part.
+    """A bridge without its rules in the isolation chains, as on hosts whose rules were restored in part.
 
     Until 27 nothing else keeps other networks out of it. Since 28.0 each bridge's own default drop does, and
     29 has no such chains.
@@ -170,15 +170,13 @@ def test_addresses_without_an_endpoint_are_not_guarded(lab: Lab, release: Releas
     lab.firewall("host").run("-I FORWARD -i eth0 -j ACCEPT")
     lab.firewall("host").run("-I FORWARD -o eth0 -j ACCEPT")
     in_no_way = release.backend == "nftables"  # there the accept of iptables decides nothing
-    assert lab.ask(tcp(83), "neighbour", "web2@172.18.0.77").outcome is (
-        FILTERED if in_no_way else DELIVERED
-    )
+    assert lab.ask(tcp(83), "neighbour", "web2@172.18.0.77").outcome is (FILTERED if in_no_way else DELIVERED)
     endpoint = lab.ask(tcp(83), "neighbour", "web2").outcome
     assert endpoint is (FILTERED if _guards_containers(release) else DELIVERED)
 
 
 def test_what_drops_a_ping_from_the_lan(lab: Lab, release: Release) -> None:
-    """A neighbour's ping to a container: first the policy, then the bridge's default drop, then the raw table."""
+    """A neighbour's ping to a container: the policy, then the bridge's default drop, then the raw table."""
     lab.up(setting("default").topology(release))
     cell = lab.explain(icmp(), "neighbour", "web1")
     by = {

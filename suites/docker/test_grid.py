@@ -1,7 +1,7 @@
-"""Every generation of Docker under every option: the same questions, with packets and by the model, side by side.
+"""Every generation of Docker under every option: the same questions, with packets and by the model.
 
-A test is one setting of the grid in one release: the lab's answers, all of them, are those of the model, those of
-the table in table.py, and those on record. `pytest suites/docker --docker 24.0` asks 24.0 alone.
+A test is one setting of the grid in one release: all answers of the lab are those of the model, those of the
+table in table.py, and those on record. `pytest suites/docker --docker 24.0` asks 24.0 alone.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from netverify.kernel.lab import Lab
 from netverify.reachability.symbols import DELIVERED, Symbol
 from suites.docker.answers import Answer, observed, predicted
 from suites.docker.grid import SETTINGS, Setting
+from suites.docker.page import PAGE, page
 from suites.docker.recorded import recorded
 from suites.docker.releases import RELEASES, Release
 from suites.docker.table import REACH, SEEN
@@ -53,6 +54,11 @@ def test_every_cell(lab: Lab, setting: Setting, release: Release) -> None:
         if symbols[column] != found[question].symbol
     }
     assert changed == {}, "on record, and now: read the difference, then `make docker-page`"
+
+
+def test_the_page_says_the_same() -> None:
+    """docs/docker-generations.md is what the table and the record make it; `make docker-page` writes it."""
+    assert PAGE.read_text() == page()
 
 
 def test_the_table_asks_what_the_grid_holds() -> None:

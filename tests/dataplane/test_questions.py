@@ -1,4 +1,4 @@
-"""Passages, differences and lint, on rulesets whose answers are plain to see, and on random ones."""
+"""Passages and differences, on rulesets whose answers are plain to see, and on random ones."""
 
 from __future__ import annotations
 

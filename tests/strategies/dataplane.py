@@ -305,10 +305,13 @@ _MAPPINGS = {
 }  # fmt: skip
 _HOST_TESTS = [
     "", "", "-i eth0", "! -i br0", "-s 10.0.0.0/16", "! -d 192.0.2.1/32", "-d 10.0.0.2/32", "-d 127.0.0.0/8",
-    "-p tcp -m tcp --dport 80", "-p udp -m udp --dport 22:80", "-p icmp", "-p tcp -m tcp ! --sport 1024:65535",
-    "-m conntrack --ctstate NEW", "-m conntrack --ctstate ESTABLISHED", "-m conntrack --ctstate INVALID,UNTRACKED",
+    "-p tcp -m tcp --dport 80", "-p udp -m udp --dport 22:80", "-p icmp",
+    "-p tcp -m tcp ! --sport 1024:65535",
+    "-m conntrack --ctstate NEW", "-m conntrack --ctstate ESTABLISHED",
+    "-m conntrack --ctstate INVALID,UNTRACKED",
     "-m conntrack --ctstate DNAT", "-m conntrack --ctstate SNAT", "-m conntrack --ctdir REPLY",
-    "-m conntrack --ctorigdst 192.0.2.1", "-m conntrack --ctorigdstport 80", "-m conntrack --ctreplsrc 10.0.0.2",
+    "-m conntrack --ctorigdst 192.0.2.1", "-m conntrack --ctorigdstport 80",
+    "-m conntrack --ctreplsrc 10.0.0.2",
     "-m mark --mark 0x1/0x1", "-m mark ! --mark 0x2/0x2", "-m connmark --mark 0x2/0x3",
     "-m addrtype --dst-type LOCAL", "-m addrtype --src-type LOCAL", "-m ttl --ttl-lt 64", "-m ttl --ttl-eq 9",
     "-m tos --tos 0x10/0xff", "-m rpfilter", '-m string --algo bm --string "x"', "-m length --length 0:100",
