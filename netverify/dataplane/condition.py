@@ -6,7 +6,7 @@ the set of all packets of it; both know the four leaves here and nothing of ipta
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 
@@ -100,3 +100,14 @@ def unknowns(condition: Condition) -> frozenset[Unknown]:
     if isinstance(condition, All | AnyOf):
         return frozenset().union(*map(unknowns, condition.parts))
     return frozenset()
+
+
+def tested_fields(condition: Condition) -> Iterator[str]:
+    """The fields of packets that a condition asks for, each perhaps several times."""
+    if isinstance(condition, Not):
+        yield from tested_fields(condition.part)
+    elif isinstance(condition, All | AnyOf):
+        for part in condition.parts:
+            yield from tested_fields(part)
+    elif not isinstance(condition, Unknown):
+        yield condition.field

@@ -31,6 +31,7 @@ from netverify.dataplane.evaluator import Evaluator
 from netverify.dataplane.examples import Examples
 from netverify.dataplane.fates import Fate, Fates, fate, fates, written_words
 from netverify.dataplane.onward import Onward
+from netverify.dataplane.ordering import order_for
 from netverify.dataplane.packet import Packet
 from netverify.dataplane.program import Place, Program
 from netverify.dataplane.segments import called_by
@@ -281,7 +282,8 @@ def sets_for(*programs: Program) -> PacketSets:
     """Packet sets that know every device of these programs' hosts, and every one that a rule names."""
     devices = {link.name for program in programs for link in program.host.links}
     devices |= {name for program in programs for name in program.devices()}
-    return PacketSets(4 if programs[0].ruleset.family == "ipv4" else 6, devices)
+    version = 4 if programs[0].ruleset.family == "ipv4" else 6
+    return PacketSets(version, devices, order=order_for(programs))
 
 
 _checked: WeakKeyDictionary[PacketSets, list[ReferenceType[Program]]] = WeakKeyDictionary()

@@ -116,7 +116,7 @@ class Evaluator(Generic[S]):
 
     def inspect(self, chain: CompiledChain, entering: S, observer: Observer[S]) -> None:
         """Send packets into any chain and tell what its own rules did, not those of the chains it calls."""
-        self._fold({}, chain, range(len(chain.rules)), entering, self._chain, observer)
+        self._fold({}, chain, range(len(chain.rules)), entering, self._back, observer)
 
     def summary(self, chain: CompiledChain) -> Exits[S]:
         """What a chain that writes nothing does to everything, without its policy."""
@@ -152,6 +152,18 @@ class Evaluator(Generic[S]):
         left = self._fold(exits, chain, range(len(chain.rules)), entering, self._chain, self.observer)
         self._add(exits, Verdict.FALL, left)
         return exits
+
+    def _back(self, chain: CompiledChain, entering: S) -> Exits[S]:
+        """As `_chain`, for who wants to know only what comes back from a chain."""
+        if not self.algebra.summarises or chain.rewrites or self.observer is not None:
+            return self._chain(chain, entering)
+        exits, left = self._summary(chain, self._segment(chain))
+        back: Exits[S] = {}
+        self._add(back, Verdict.FALL, self.algebra.both(left, entering))
+        self._add(
+            back, Verdict.RETURN, self.algebra.both(exits.get(Verdict.RETURN, self.algebra.nothing), entering)
+        )
+        return back
 
     # --- segments -------------------------------------------------------------------------------------------
 

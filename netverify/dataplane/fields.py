@@ -13,6 +13,9 @@ from types import MappingProxyType
 FIRST = ("state", "in_interface", "out_interface", "protocol", "destination", "source", "dport", "sport")
 """The order of the fields that most rules test."""
 
+SOURCE_FIRST = tuple({"destination": "source", "source": "destination"}.get(field, field) for field in FIRST)
+"""The same with the source before the destination."""
+
 NAMES = frozenset({"in_interface", "out_interface", "physdev_in", "physdev_out"})
 """Fields that hold device names; they are encoded as numbers of a list of names."""
 

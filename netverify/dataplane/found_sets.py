@@ -64,10 +64,10 @@ def martians(view: HostView, sets: PacketSets, ways: Ways) -> tuple[Reasons, Rea
         (reason, on[key] & sets.satisfying(condition), _ENDS) for key, reason, condition in _IMPOSSIBLE
     ]
     back = {kind: ways.of_kind(kind, asked=BACK) for kind in ("local", "broadcast", "unicast")}
-    broadcasts = on["looked at"] if view.routing_rules != DEFAULT_RULES else on["filtered"]
+    broadcasts = on["looked at"] if view.rules_of(4) != DEFAULT_RULES else on["filtered"]
     elsewhere = back["unicast"] & ~ways.leaving("in_interface", "unicast", asked=BACK)
     somebody = sets.satisfying(Not(equals("source", 0)))  # who has no address yet asks everybody (DHCP)
-    fields = _ENDS if any(rule.source is not None for rule in view.routing_rules) else _BACK
+    fields = _ENDS if any(rule.source is not None for rule in view.rules_of(4)) else _BACK
     reasons = [
         ("martian source: it is this host's own", on["no local"] & back["local"]),
         ("martian source: it is a broadcast address", broadcasts & back["broadcast"]),

@@ -205,7 +205,7 @@ class HookSets:
 
     def _coming(self) -> Set | None:
         """What can come to POSTROUTING: by each device what some routing table sends there, and to lo."""
-        if self.view.routing_rules != DEFAULT_RULES:
+        if self.view.rules_of(self.sets.version) != DEFAULT_RULES:
             return None
         to_lo = self.sets.satisfying(Named("out_interface", LOOPBACK))
         return to_lo | self.ways.leaving("out_interface", "unicast")

@@ -57,7 +57,7 @@ def without_way_back(packet: Packet, device: str, routing: Routing) -> str:
     back = routing.lookup(4, packet.source, packet.destination)
     if back.kind == "local" and not accepts_local:
         return f"martian source {source}: it is this host's own"
-    if back.kind == "broadcast" and (strictness or view.routing_rules != DEFAULT_RULES):
+    if back.kind == "broadcast" and (strictness or view.rules_of(4) != DEFAULT_RULES):
         return f"martian source {source}: it is a broadcast address"
     if strictness and back.kind not in ("unicast", "local"):
         return f"reverse path filter (rp_filter {strictness}): no route back to {source}"

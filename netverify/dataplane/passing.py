@@ -16,6 +16,7 @@ from netverify.dataplane.found_sets import named
 from netverify.dataplane.hook_sets import End
 from netverify.dataplane.hooks import Filters
 from netverify.dataplane.host_sets import HEADER, HostSets
+from netverify.dataplane.ordering import order_for
 from netverify.dataplane.packet import ACK, ICMP, ICMPV6, SYN, TCP, Packet
 from netverify.dataplane.pieces import DERIVED, Lens, Piece
 from netverify.dataplane.sets import PacketSets, named_devices
@@ -30,7 +31,8 @@ def sets_for(
     filters = tuple(filters)
     devices = {link.name for view in views for link in view.links}
     devices |= {name for each in filters for program in each.programs for name in named_devices(program)}
-    return PacketSets(filters[0].version, devices, capacity=capacity)
+    order = order_for(program for each in filters for program in each.programs)
+    return PacketSets(filters[0].version, devices, capacity=capacity, order=order)
 
 
 @dataclass(frozen=True)

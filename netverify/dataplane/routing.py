@@ -34,7 +34,7 @@ class Routing:
 
     def __init__(self, view: HostView) -> None:
         self.view = view
-        self.rules = sorted(view.routing_rules, key=lambda rule: rule.priority)
+        self.rules = {version: view.rules_of(version) for version in (4, 6)}
         self._tables: dict[tuple[int, int], dict[int, dict[int, list[Route]]]] = {}
         for route in (*_local_routes(view), *view.routes):
             if route.device is not None and route.kind == "unicast" and not view.link(route.device).up:
@@ -54,7 +54,7 @@ class Routing:
     ) -> Decision:
         """The way to a destination."""
         target = address(version, destination)
-        for rule in self.rules:
+        for rule in self.rules[version]:
             if _applies(rule, version, destination, source, in_interface, mark) == rule.inverted:
                 continue
             route = self._longest(rule.table, version, destination)

@@ -13,6 +13,7 @@ from netverify.dataplane import readout
 from netverify.dataplane.condition import Condition, Named, equals
 from netverify.dataplane.encoding import CAPACITY, LARGEST, OTHER, Encoding, Set, with_room
 from netverify.dataplane.fields import FIRST
+from netverify.dataplane.ordering import order_for
 from netverify.dataplane.packet import Packet, State
 from netverify.dataplane.program import Program
 from netverify.dataplane.readout import Box
@@ -27,11 +28,18 @@ class PacketSets(Encoding):
     summarises = True
 
     def __init__(
-        self, version: int, devices: Iterable[str], *, others: bool = True, capacity: int = CAPACITY
+        self,
+        version: int,
+        devices: Iterable[str],
+        *,
+        others: bool = True,
+        capacity: int = CAPACITY,
+        order: Sequence[str] = FIRST,
     ) -> None:
         super().__init__(version, devices, others=others, capacity=capacity)
+        self.order = tuple(order)
         valid = self.true
-        for field in FIRST:
+        for field in self.order:
             valid = valid & self.valid(field)
         self.everything: Set = valid
 
@@ -45,7 +53,8 @@ class PacketSets(Encoding):
         devices = {link.name for link in first.host.links}
         if others:
             devices |= {name for program in programs for name in named_devices(program)}
-        return cls(4 if first.ruleset.family == "ipv4" else 6, devices, others=others, capacity=capacity)
+        version = 4 if first.ruleset.family == "ipv4" else 6
+        return cls(version, devices, others=others, capacity=capacity, order=order_for(programs))
 
     # --- the algebra ----------------------------------------------------------------------------------------
 
@@ -158,9 +167,9 @@ class PacketSets(Encoding):
     def boxes(self, packets: Set, fields: Sequence[str] = FIRST) -> Iterator[Box]:
         """The set as disjoint products of ranges over `fields`; what other fields say is left out.
 
-        `fields` are some of `FIRST`; the ranges come in their order there.
+        `fields` are some of `FIRST`; the ranges come in the order of these sets.
         """
-        chosen = [field for field in FIRST if field in fields]
+        chosen = [field for field in self.order if field in fields]
         others = [field for field in self._bits if field not in chosen]
         packets = self.possibly(packets.exists(self.cube(*others))) if others else self.possibly(packets)
         yield from readout.boxes(self, packets, chosen)

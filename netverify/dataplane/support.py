@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from netverify.dataplane.condition import All, AnyOf, Condition, Not, Unknown
+from netverify.dataplane.condition import tested_fields
 from netverify.dataplane.entry import fields_of
 from netverify.dataplane.program import CompiledChain, CompiledRule, Program
 
@@ -39,17 +39,4 @@ class Support:
 
 def fields_of_rule(rule: CompiledRule) -> set[str]:
     """The fields that a rule's own tests ask for."""
-    found: set[str] = set()
-    for test in rule.tests:
-        _collect(test.condition, found)
-    return found
-
-
-def _collect(condition: Condition, found: set[str]) -> None:
-    if isinstance(condition, Not):
-        _collect(condition.part, found)
-    elif isinstance(condition, All | AnyOf):
-        for part in condition.parts:
-            _collect(part, found)
-    elif not isinstance(condition, Unknown):
-        found.add(condition.field)
+    return {field for test in rule.tests for field in tested_fields(test.condition)}

@@ -74,7 +74,7 @@ class Route:
 
 @dataclass(frozen=True)
 class RoutingRule:
-    """One rule of `ip rule`: which table is asked for which packets."""
+    """One rule of `ip rule`: which table is asked for which packets, of both IP versions without `version`."""
 
     priority: int
     table: int
@@ -84,6 +84,13 @@ class RoutingRule:
     mark: int = 0
     mark_mask: int = 0
     inverted: bool = False
+    version: int | None = None
+
+    def is_for(self, version: int) -> bool:
+        """Whether it is among the rules of an IP version: each has its own, and addresses are of one."""
+        networks = (self.source, self.destination)
+        said = {self.version, *(network.version for network in networks if network is not None)}
+        return said <= {None, version}
 
 
 DEFAULT_RULES = (RoutingRule(0, LOCAL), RoutingRule(32766, MAIN), RoutingRule(32767, DEFAULT))
@@ -160,6 +167,16 @@ class HostView:
         """The rules for that IP version."""
         return self.ipv4 if version == 4 else self.ipv6
 
+    def rules_of(self, version: int) -> tuple[RoutingRule, ...]:
+        """The rules of routing for an IP version, in order; the usual ones where only the other has any.
+
+        IPv6 begins without the rule for the table `default` (net/ipv6/fib6_rules.c), which is empty anyhow.
+        """
+        own = [replace(rule, version=None) for rule in self.routing_rules if rule.is_for(version)]
+        found = tuple(sorted(own, key=lambda rule: rule.priority))
+        usual = DEFAULT_RULES[:2] if version == 6 else DEFAULT_RULES
+        return DEFAULT_RULES if self.routing_rules and found in ((), usual) else found
+
     def link(self, name: str) -> Link:
         """The device of that name. Raises DataplaneError."""
         if name not in self._links:
@@ -183,21 +200,25 @@ class HostView:
 
     def device_sysctl(self, family: str, device: str, name: str) -> tuple[int, int]:
         """A sysctl of net.FAMILY.conf for "all" and for a device, which has "default"'s unless it is set."""
-        dotted = device.replace(".", "/")
-        own = f"{family}.conf.{dotted}.{name}"
-        is_set = any(f"{prefix}{own}" in self.sysctls for prefix in ("", "net."))
+        own = self._own_sysctl(family, device, name)
+        default = self.sysctl(f"{family}.conf.default.{name}") if own is None else own
+        return self.sysctl(f"{family}.conf.all.{name}"), default
+
+    def _own_sysctl(self, family: str, device: str, name: str) -> int | None:
+        """A sysctl of a device, as sysctl(8) writes it: with slashes for dots, or the other way round."""
+        dotted = f"{family}.conf.{device.replace('.', '/')}.{name}"
         slashed = f"{family}/conf/{device}/{name}"
-        is_set = is_set or any(f"{prefix}{slashed}" in self.sysctls for prefix in ("", "net/"))
-        device_value = self.sysctl(own) if is_set else self.sysctl(f"{family}.conf.default.{name}")
-        return self.sysctl(f"{family}.conf.all.{name}"), device_value
+        for spelling in (dotted, f"net.{dotted}", slashed, f"net/{slashed}"):
+            if spelling in self.sysctls:
+                return int(self.sysctls[spelling])
+        return None
 
     def forwards(self, version: int, device: str) -> bool:
         """Whether packets that come in by a device may go out by another."""
         if version == 6:
             return bool(self.sysctl("ipv6.conf.all.forwarding"))
-        own = f"ipv4.conf.{device}.forwarding"
-        given = self.sysctls.get(own, self.sysctls.get(f"net.{own}"))
-        return bool(int(given)) if given is not None else bool(self.sysctl("ipv4.ip_forward"))
+        own = self._own_sysctl("ipv4", device, "forwarding")
+        return bool(own) if own is not None else bool(self.sysctl("ipv4.ip_forward"))
 
     def bridge_calls_filter(self, version: int) -> bool:
         """Whether br_netfilter shows bridged packets to the packet filter."""

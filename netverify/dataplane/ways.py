@@ -92,7 +92,7 @@ class Ways:
 
     def _items(self, asked: Asked) -> Iterator[tuple[Set, Way]]:
         version = self.sets.version
-        for rule in self.routing.rules:
+        for rule in self.routing.rules[version]:
             applies = self._applies(rule, asked, version)
             if not applies.satisfiable():
                 continue

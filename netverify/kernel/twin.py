@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
 
@@ -174,10 +174,9 @@ class _Builder:
                 )
             )
         for rule in view.routing_rules:
-            if rule in DEFAULT_RULES:
+            if replace(rule, version=None) in DEFAULT_RULES:
                 continue
-            given = rule.source or rule.destination
-            for version in (given.version,) if given is not None else self.plan.versions:
+            for version in filter(rule.is_for, self.plan.versions):
                 settings.append(
                     netlink.add_rule(
                         version,

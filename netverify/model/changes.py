@@ -5,25 +5,27 @@ These need the package oxidd, so they are imported only by who asks.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
-from netverify.dataplane import difference
-from netverify.dataplane.lint import Lint
+from netverify.dataplane.difference import Difference
+from netverify.dataplane.hooks import Filters, not_modelled
+from netverify.dataplane.host_difference import compare_hosts
+from netverify.dataplane.lint import Lint, lint_both
 from netverify.dataplane.lint import lint as lint_program
-from netverify.dataplane.program import Program, compile_rules
 from netverify.dataplane.view import HostView
 from netverify.model.subject import Lack, Subject
-from netverify.ruleset import NftRuleset, Ruleset
+from netverify.ruleset import NftPlace, NftTable
 
 
 @dataclass(frozen=True)
 class HostChange:
-    """One host and IP version: its rules before and after, and every packet whose fate is another one."""
+    """One host and IP version: every packet whose fate is another one by the rules of now than of before."""
 
     host: str
     version: int
-    difference: difference.Difference
+    difference: Difference
 
 
 @dataclass(frozen=True)
@@ -48,30 +50,26 @@ class Changes:
 
 @dataclass(frozen=True)
 class HostLint:
-    """The findings in the rules of one host and IP version."""
+    """The findings in the rules of one host and IP version; None for what nftables has for both at once."""
 
     host: str
-    version: int
+    version: int | None
     findings: tuple[Lint, ...]
     lacks: tuple[Lack, ...] = ()
 
 
 def differences(old: Subject, new: Subject) -> Changes:
-    """Compare the rules of every host that both have: of iptables by packets, of nftables as a whole."""
+    """Compare all rules of every host that both have, packet by packet, as `compare_hosts` does."""
     before, after = ({view.name: view for view in each.filtering} for each in (old, new))
     found: list[HostChange] = []
     unknown: dict[Lack, None] = {}
     for name in sorted(before.keys() & after.keys()):
-        for version in (4, 6):
-            lacks = (*old.lacking([name], version), *new.lacking([name], version))
-            if _native(before[name]) != _native(after[name]):
-                lacks += (Lack("nftables", f"the rules of {name} changed, and these are not compared"),)
-            unknown |= dict.fromkeys(lacks)
-            pairs = zip(_programs(before[name], version), _programs(after[name], version), strict=True)
-            for first, second in pairs:
-                if first.ruleset.tables or second.ruleset.tables:
-                    compared = difference.compare(first, second)
-                    found.append(HostChange(name, version, compared))
+        first, second = before[name], after[name]
+        unseen = _not_compared(first, second)
+        for version, compared in zip((4, 6), compare_hosts(first, second), strict=True):
+            unknown |= dict.fromkeys((*old.lacking([name], version), *new.lacking([name], version), *unseen))
+            if _says_something(first, version) or _says_something(second, version):
+                found.append(HostChange(name, version, compared))
     return Changes(
         old,
         new,
@@ -83,34 +81,62 @@ def differences(old: Subject, new: Subject) -> Changes:
 
 
 def lint(subject: Subject) -> tuple[HostLint, ...]:
-    """What is odd in iptables' rules of every host. Rules of nftables are not looked at, and that is said."""
-    return tuple(_lint(subject))
+    """What is odd in the rules of every host; it is said which chains are not looked at."""
+    return tuple(each for view in subject.filtering for each in _lint(subject, view))
 
 
-def _lint(subject: Subject) -> Iterator[HostLint]:
-    for view in subject.filtering:
-        for version in (4, 6):
-            lacks = (*subject.lacking([view.name], version), *unseen_rules(view))
-            for program in _programs(view, version):
-                if program.ruleset.tables or (lacks and program.ruleset is view.ruleset(version)):
-                    yield HostLint(view.name, version, tuple(lint_program(program)), lacks)
+def _lint(subject: Subject, view: HostView) -> Iterator[HostLint]:
+    filters = {version: Filters.of(view, version) for version in (4, 6)}
+    native: dict[int | None, list[Lint]] = {4: [], 6: [], None: []}
+    for each in lint_both(filters[4].nft, filters[6].nft):
+        if isinstance(each.place, NftPlace):
+            native[_VERSIONS[each.place.family]].append(each)
+    unseen = unseen_rules(view)
+    for version in (4, 6):
+        lacks = (*subject.lacking([view.name], version), *unseen)
+        found = [*lint_program(filters[version].main)]
+        legacy = filters[version].legacy
+        found += [] if legacy is None else lint_program(legacy)
+        if _says_something(view, version) or lacks:
+            yield HostLint(view.name, version, (*found, *native[version]), lacks)
+    if native[None]:
+        yield HostLint(view.name, None, tuple(native[None]), unseen)
+
+
+_VERSIONS: Mapping[str, int | None] = MappingProxyType({"ip": 4, "ip6": 6, "inet": None})
+"""The IP version of the packets that a table of nftables sees, by its family; None for both."""
 
 
 def unseen_rules(view: HostView) -> tuple[Lack, ...]:
-    """What questions about iptables' rules alone leave out."""
-    hooked = any(chain.hook is not None for table in view.nft.tables for chain in table.chains)
-    return (Lack("nftables", f"the rules of {view.name} are not looked at"),) if hooked else ()
+    """The chains of a host that are not modelled."""
+    return tuple(
+        Lack("nftables", f"the chain {chain} of {view.name} is not modelled") for chain in not_modelled(view)
+    )
 
 
-def _native(view: HostView) -> NftRuleset:
-    """Native tables of nftables, without those of which nothing is called."""
-    tables = (table for table in view.nft.tables if any(chain.hook is not None for chain in table.chains))
-    return NftRuleset(tuple(tables))
+def _not_compared(old: HostView, new: HostView) -> tuple[Lack, ...]:
+    """The chains that are not modelled, where anything in their tables changed."""
+    if _unseen(old) == _unseen(new):
+        return ()
+    return tuple(dict.fromkeys((*unseen_rules(old), *unseen_rules(new))))
 
 
-def _programs(view: HostView, version: int) -> tuple[Program, Program]:
-    """The rules of iptables' first backend, and of the legacy one where both have some."""
+def _unseen(view: HostView) -> tuple[NftTable, ...]:
+    return tuple(
+        table
+        for table in view.nft.tables
+        if table.family in ("bridge", "netdev", "arp")
+        and not table.is_dormant
+        and any(chain.hook is not None for chain in table.chains)
+    )
+
+
+def _says_something(view: HostView, version: int) -> bool:
+    """Whether a host has any rules for an IP version."""
     family = "ipv4" if version == 4 else "ipv6"
-    none = Ruleset(view.ruleset(version).family)
-    legacy = next((ruleset for ruleset in view.legacy if ruleset.family == family), none)
-    return compile_rules(view.ruleset(version), view), compile_rules(legacy, view)
+    seen = ("ip" if version == 4 else "ip6", "inet")
+    return bool(
+        view.ruleset(version).tables
+        or any(ruleset.family == family and ruleset.tables for ruleset in view.legacy)
+        or any(table.family in seen and table.chains for table in view.nft.tables)
+    )

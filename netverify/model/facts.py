@@ -7,7 +7,7 @@ that no answer passes over them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from netverify.dataplane.errors import DataplaneError
 from netverify.dataplane.ipset import IpSet, read_ipsets
@@ -131,7 +131,9 @@ def _routing_rules(snapshot: HostSnapshot, node: str, tables: Tables, book: Book
             what = ", ".join(rule.strange)
             book.lack(node, "rule.json", f"the rule of priority {rule.priority} has {what}: not modelled")
         found.append(_rule(rule, tables))
-    return tuple(dict.fromkeys(found)) or DEFAULT_RULES
+    both = [rule for rule in found if rule.version == 4 and replace(rule, version=6) in found]
+    merged = (replace(rule, version=None) if replace(rule, version=4) in both else rule for rule in found)
+    return tuple(dict.fromkeys(merged)) or DEFAULT_RULES
 
 
 def _filters(
@@ -220,6 +222,7 @@ def _rule(rule: HostRule, tables: Tables) -> RoutingRule:
         rule.mark,
         rule.mark_mask,
         rule.inverted,
+        rule.version,
     )
 
 

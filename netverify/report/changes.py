@@ -17,7 +17,7 @@ def render(changes: Changes) -> str:
     for host in changes.hosts:
         lines += _host_lines(host)
     if not changes.hosts:
-        lines += ["", "No rules of iptables to compare."]
+        lines += ["", "No rules to compare."]
     for names, which in ((changes.only_old, changes.old), (changes.only_new, changes.new)):
         lines += (f"only in {which.title}: {name}" for name in names)
     if changes.lacks:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+from netverify.dataplane.program import table_of
 from netverify.model.changes import HostLint
 from netverify.model.naming import place_words
 from netverify.model.subject import Subject
@@ -16,7 +17,7 @@ def render(subject: Subject, found: Sequence[HostLint]) -> str:
     lines = [f"{subject.title}: {_count(sum(len(each.findings) for each in found))}"]
     for each in found:
         if each.findings:
-            lines += ["", f"{each.host}, IPv{each.version}"]
+            lines += ["", f"{each.host}, {_version(each)}"]
         for finding in each.findings:
             lines += [f"  {finding.kind}  {place_words(finding.place)}", f"      {finding.text}"]
             if finding.remedy:
@@ -30,13 +31,13 @@ def render(subject: Subject, found: Sequence[HostLint]) -> str:
 
 
 def render_json(subject: Subject, found: Sequence[HostLint]) -> str:
-    """The same for programs."""
+    """The same for programs; the family is null for what nftables has for both IP versions at once."""
     findings = [
         {
             "host": each.host,
             "family": each.version,
             "kind": finding.kind,
-            "table": finding.place.table,
+            "table": table_of(finding.place),
             "chain": finding.place.chain,
             "number": finding.place.number,
             "text": finding.text,
@@ -63,6 +64,10 @@ def exit_code(found: Sequence[HostLint]) -> int:
     if any(each.findings for each in found):
         return 1
     return 3 if any(each.lacks for each in found) else 0
+
+
+def _version(each: HostLint) -> str:
+    return "IPv4 and IPv6" if each.version is None else f"IPv{each.version}"
 
 
 def _count(number: int) -> str:

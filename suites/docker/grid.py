@@ -98,10 +98,15 @@ _DAEMONS: Mapping[str, Mapping[str, Any]] = {
     "host forwarded before": {"forward_policy": "ACCEPT", "forward_policy6": "ACCEPT"},
 }
 
+# Internal networks publish nothing, so no proxy is missed; of isolated ones the host forwards nothing.
+_WITHOUT = {"internal": ("no proxy",), "isolated": ("no proxy", "host forwarded before")}
+
 
 def _grid() -> Iterator[Setting]:
     for network, (options, since) in _NETWORKS.items():
         for words, daemon in _DAEMONS.items():
+            if words in _WITHOUT.get(network, ()):
+                continue
             name = ", ".join(filter(None, (network if network != "default" or not words else "", words)))
             yield Setting(name, options, daemon, since, option=network)
     both = {"userland_proxy": False, "forward_policy": "ACCEPT", "forward_policy6": "ACCEPT"}

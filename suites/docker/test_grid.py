@@ -42,7 +42,8 @@ def test_every_cell(lab: Lab, setting: Setting, release: Release) -> None:
         if _said(found[row.question]) != row.expected(release)
     ]
     assert wrong == []
-    rows = [row for row in SEEN if row.setting == setting.name and setting.exists_in(release)]
+    # Of the columns' own versions: until 20.10 the proxy led from IPv6 to the container's IPv4 address.
+    rows = [row for row in SEEN if row.setting == setting.name and release in RELEASES]
     assert {row.question: found[row.question].source for row in rows} == {
         row.question: row.expected(release) for row in rows
     }

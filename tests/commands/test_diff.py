@@ -78,10 +78,51 @@ def test_a_damaged_dump(tmp_path: Path) -> None:
     assert refused(netverify("diff", RULES)).endswith("error: expected OLD and NEW, or OLD --live\n")
 
 
-def test_rules_of_nftables_are_not_taken_for_equal() -> None:
-    samples = "tests/ruleset/nft_samples"
-    done = netverify("diff", f"{samples}/firewalld.json", f"{samples}/docker_bridges.json")
-    assert done.returncode == 3, done.stdout
-    assert "nftables: the rules of host changed, and these are not compared" in done.stdout
-    same = netverify("diff", f"{samples}/firewalld.json", f"{samples}/firewalld.json")
+NFT = "tests/ruleset/nft_samples"
+
+
+def test_native_nftables_are_compared() -> None:
+    done = netverify("diff", f"{NFT}/firewalld.json", f"{NFT}/docker_bridges.json")
+    assert done.returncode == 1, done.stdout
+    assert "OPENED  inet firewalld filter_FORWARD: DROP -> ACCEPT" in done.stdout
+    assert "closed  ip docker-bridges filter-FORWARD: ACCEPT -> DROP" in done.stdout
+    assert "Unknown" not in done.stdout
+    same = netverify("diff", f"{NFT}/firewalld.json", f"{NFT}/firewalld.json")
     assert same.returncode == 0, same.stdout
+    assert "host, IPv6: no packet notices the change" in same.stdout
+
+
+def _nft(path: Path, family: str, verdict: str, hook: str = "input") -> str:
+    chain = {"family": family, "table": "t", "name": "c"}
+    registered = {"type": "filter", "hook": hook, "prio": 0, "policy": "accept"}
+    members: list[dict[str, object]] = [
+        {"table": {"family": family, "name": "t"}},
+        {"chain": chain | registered},
+        {"rule": {"family": family, "table": "t", "chain": "c", "expr": [{verdict: None}]}},
+    ]
+    path.write_text(json.dumps({"nftables": members}))
+    return str(path)
+
+
+def test_chains_that_are_not_modelled_stay_unknown(tmp_path: Path) -> None:
+    old = _nft(tmp_path / "old.json", "bridge", "accept")
+    new = _nft(tmp_path / "new.json", "bridge", "drop")
+    done = netverify("diff", old, new)
+    assert done.returncode == 3, done.stdout
+    assert "nftables: the chain bridge t c (hook input, priority 0) of host is not modelled" in done.stdout
+    assert netverify("diff", old, old).returncode == 0
+    changed = netverify(
+        "diff", _nft(tmp_path / "a.json", "ip", "drop"), _nft(tmp_path / "b.json", "ip", "accept")
+    )
+    assert changed.returncode == 1, changed.stdout
+    assert "OPENED  ip t c: DROP -> ACCEPT" in changed.stdout
+
+
+def test_the_legacy_backend_beside_nft(tmp_path: Path) -> None:
+    own = "*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -p udp -j DROP\nCOMMIT\n"
+    changed = {"iptables-legacy-save.txt": own}
+    old = snapshot_in(tmp_path / "old", without(**changed, **{"iptables-save.txt": own}))
+    gone = {"iptables-legacy-save.txt": own.replace("udp", "tcp"), "iptables-save.txt": own}
+    done = netverify("diff", old, snapshot_in(tmp_path / "new", without(**gone)))
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "OPENED  legacy filter INPUT: DROP -> ACCEPT" in done.stdout

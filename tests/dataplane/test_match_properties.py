@@ -243,8 +243,22 @@ def test_routing_rules_may_make_an_answer_unknown() -> None:
     marked = (RoutingRule(100, 7, mark=1, mark_mask=0xFF), *DEFAULT_RULES)
     host = HostView("host", VIEW.links, VIEW.routes, routing_rules=marked)
     assert unknowns(condition("-m rpfilter --validmark", 4, host))
-    assert unknowns(condition("-m addrtype --dst-type LOCAL", 6, host))
+    assert unknowns(condition("-m addrtype --dst-type UNREACHABLE", 6, host))
+    assert unknowns(condition("-m addrtype --dst-type LOCAL", 6, _ruled(RoutingRule(0, 7), *DEFAULT_RULES)))
     assert not unknowns(condition("-m rpfilter --validmark", 4))
+
+
+def _ruled(*rules: RoutingRule) -> HostView:
+    return HostView("host", VIEW.links, VIEW.routes, routing_rules=rules)
+
+
+def test_behind_the_table_of_local_routes_other_rules_say_nothing_of_own_addresses() -> None:
+    text = "-m addrtype --dst-type LOCAL"
+    behind = _ruled(*DEFAULT_RULES, RoutingRule(100, 7, mark=1, mark_mask=0xFF))
+    assert condition(text, 6, behind) == condition(text, 6)
+    other = _ruled(*DEFAULT_RULES, RoutingRule(100, 7, version=4, mark=1, mark_mask=0xFF))
+    assert not unknowns(condition("-m addrtype --dst-type UNREACHABLE", 6, other))
+    assert not unknowns(condition("-m rpfilter --validmark", 6, other))
 
 
 def test_the_types_of_addresses_follow_the_table_of_local_routes() -> None:

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 
-from netverify.dataplane.view import RoutingRule
+from netverify.dataplane.routing import Routing
+from netverify.dataplane.view import DEFAULT_RULES, RoutingRule
 from netverify.errors import NetverifyError
 from netverify.host import Parts
 from netverify.model import sources
@@ -184,6 +185,29 @@ def test_tables_have_names() -> None:
     assert all(isinstance(rule, RoutingRule) for rule in view.routing_rules)
     assert view.routing_rules[0].table == view.routes[0].table
     assert view.routing_rules[1].table == 7
+
+
+def test_rules_of_routing_are_of_an_ip_version() -> None:
+    """Those that both have are one; a rule of IPv4 is none of IPv6, whatever it asks for."""
+    usual = [(0, "local"), (32766, "main")]
+    rules = [{"family": f, "priority": p, "table": t} for f in ("inet", "inet6") for p, t in usual]
+    vpn = {"family": "inet", "priority": 9, "table": "7"}
+    routes = [
+        {"dst": "default", "gateway": "198.51.100.1", "dev": "eth0", "table": "7"},
+        {"dst": "2001:db8:5::/48", "type": "unreachable", "table": "7"},
+    ]
+    view = subject(rule__json=[*rules, vpn, usual_default()], route__json=routes).views[0]
+    assert [(rule.priority, rule.version) for rule in view.routing_rules] == [
+        (0, None), (9, 4), (32766, None), (32767, 4),
+    ]  # fmt: skip
+    assert view.rules_of(6) == DEFAULT_RULES
+    assert Routing(view).lookup(4, int(ip_address("192.0.2.1"))).kind == "unicast"
+    assert Routing(view).lookup(6, int(ip_address("2001:db8:5::1"))).kind == "none"
+
+
+def usual_default() -> dict[str, object]:
+    """The rule that IPv4 alone begins with."""
+    return {"family": "inet", "priority": 32767, "table": "default"}
 
 
 def test_rules_in_both_backends_are_both_followed() -> None:

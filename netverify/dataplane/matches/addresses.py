@@ -193,7 +193,10 @@ def _types6(names: frozenset[str], field: str, limit: str, context: Context) -> 
         parts.append(equals(field, 0))
     looked_up = names & _LOOKED_UP_IN_IPV6
     if looked_up:
-        if context.host.routing_rules != DEFAULT_RULES or (limit and looked_up != {"LOCAL"}):
+        rules = context.host.rules_of(6)
+        # Where the table `local` is asked first, the other rules say nothing of the host's own addresses.
+        own_alone = looked_up == {"LOCAL"} and rules[:1] == DEFAULT_RULES[:1]
+        if (rules != DEFAULT_RULES and not own_alone) or (limit and looked_up != {"LOCAL"}):
             raise NotModelled  # sources, marks and devices then decide which table is asked
         parts.append(AnyOf(tuple(_LOOKUPS6[name](context.host, field, limit) for name in sorted(looked_up))))
     return all_of(parts)
@@ -267,7 +270,7 @@ def rpfilter(match: Match, context: Context) -> Condition:
     address be a source.
     """
     names = {option.name for option in match.options}
-    if "validmark" in names and any(rule.mark_mask for rule in context.host.routing_rules):
+    if "validmark" in names and any(rule.mark_mask for rule in context.host.rules_of(context.version)):
         kept = tuple(option for option in match.options if option.name != "invert")
         inverted = "invert" in names
         return negated_if(Unknown(text_of(Match(match.name, kept)), usual=True), inverted)

@@ -31,7 +31,7 @@ def fib(expression: Fib, context: Context) -> Key:
         raise NotModelled
     options = [Option("loose")] if "iif" not in flags else []
     options += [Option("validmark")] if "mark" in flags else []
-    if "mark" in flags and any(rule.mark_mask for rule in context.host.routing_rules):
+    if "mark" in flags and any(rule.mark_mask for rule in context.host.rules_of(context.version)):
         raise NotModelled  # the mark decides which table is asked
     back = rpfilter(Match("rpfilter", tuple(options)), _match_context(context))
     if context.version == 4:
@@ -80,8 +80,7 @@ def _types4(side: str, limit: str, context: Context) -> Mapping[str, Condition]:
 def _types6(side: str, limit: str, context: Context) -> Mapping[str, Condition]:
     """IPv6 asks the whole routing: a route that refuses comes first, then its own and anycast addresses."""
     own = context
-    first = min(context.host.routing_rules, key=lambda rule: rule.priority, default=None)
-    if first == DEFAULT_RULES[0]:  # the table `local` is asked first, whatever the other rules are
+    if context.host.rules_of(6)[:1] == DEFAULT_RULES[:1]:  # the table `local` is asked first, whatever the other rules are
         own = replace(context, host=replace(context.host, routing_rules=DEFAULT_RULES))
     refused = _addrtype("unreachable", side, "", context)
     anycast = _addrtype("anycast", side, "", own)
