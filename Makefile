@@ -3,6 +3,7 @@
 #
 #   PYTHON=python3.12    the Python to build .venv with (default: the first one found that is new enough)
 #   PYTEST_ARGS='-n 2'   passed on to pytest
+#   RELEASES=bookworm    the Debian releases whose engines `make engines` compares (default: all three)
 #   RUNS=50              how often `make soak` runs the suites
 #   SECONDS=60           how long `make fuzz` works on each target; TARGETS='save nft' names some of them
 #   PACKETS=100000       how many packets `make fidelity` judges
@@ -11,6 +12,7 @@
 
 PYTHON ?=
 PYTEST_ARGS ?=
+RELEASES ?=
 RUNS ?= 50
 SECONDS ?= 60
 TARGETS ?=
@@ -34,7 +36,7 @@ docker-page: .venv/ready ## ask all labs of Docker's generations, and write docs
 	$(BIN)/python -m suites.docker.page
 
 engines: .venv/ready ## compare with real Docker engines, fetched from Debian (root)
-	$(BIN)/python tools/engines.py
+	$(BIN)/python tools/engines.py $(RELEASES)
 
 test: lint types unit ## check netverify itself: lint, types, tests
 

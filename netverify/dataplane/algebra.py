@@ -12,8 +12,12 @@ from typing import Protocol, TypeVar
 from netverify.dataplane.condition import All, AnyOf, Condition, Masked, Named, Not, Unknown, Within
 from netverify.dataplane.packet import Packet
 from netverify.dataplane.rewrite import Rewrite
+from netverify.dataplane.view import LOOPBACK
 
 S = TypeVar("S")
+
+ANY_ADDRESS = ((0, (1 << 48) - 1),)
+"""The Ethernet addresses that there are."""
 
 
 class Algebra(Protocol[S]):
@@ -59,8 +63,12 @@ class OnePacket:
     nothing = False
     summarises = False
 
-    def __init__(self, packet: Packet, assume: Mapping[str, bool] | None = None) -> None:
+    def __init__(
+        self, packet: Packet, assume: Mapping[str, bool] | None = None, *, on_wire: bool = False
+    ) -> None:
+        """`on_wire` says that a packet without `mac` has an Ethernet header that nobody knows."""
         self.packet = packet
+        self.on_wire = on_wire
         self.assume = dict(assume or {})
         self.assumed: dict[str, bool] = {}
 
@@ -87,10 +95,14 @@ class OnePacket:
             return name.startswith(condition.name) if condition.prefix else name == condition.name
         if isinstance(condition, Within):
             value: int | None = getattr(self.packet, condition.field)
-            return value is not None and any(low <= value <= high for low, high in condition.ranges)
+            if value is None:
+                return self.on_wire and self._sender(condition)
+            return any(low <= value <= high for low, high in condition.ranges)
         if isinstance(condition, Masked):
-            masked: int = getattr(self.packet, condition.field) & condition.mask
-            return masked == condition.value
+            number: int | None = getattr(self.packet, condition.field)
+            if number is None:
+                return self.on_wire and self._sender(condition)
+            return number & condition.mask == condition.value
         if isinstance(condition, Not):
             return not self.satisfying(condition.part)
         if isinstance(condition, All):
@@ -98,6 +110,24 @@ class OnePacket:
         if isinstance(condition, AnyOf):
             return any(map(self.satisfying, condition.parts))
         return self._assume(condition)
+
+    def _sender(self, condition: Within | Masked) -> bool:
+        """What is asked of an Ethernet address that nobody knows: of a frame that came in by a device.
+
+        Devices are taken to be Ethernet's; who sent the frame is unknown, and usually not whom a rule names.
+        What a socket sends has no Ethernet header yet.
+        """
+        device = self.packet.physdev_in or self.packet.in_interface
+        if device in ("", LOOPBACK):
+            return False
+        if isinstance(condition, Masked):
+            senders = f"{_ethernet(condition.value)} in the bits {_ethernet(condition.mask)}"
+        elif condition.ranges == ANY_ADDRESS:
+            return True
+        else:
+            ends = (dict.fromkeys(each) for each in condition.ranges)
+            senders = ", ".join("-".join(map(_ethernet, each)) for each in ends)
+        return self._assume(Unknown(f"what comes in by {device} is from {senders}"))
 
     def _assume(self, unknown: Unknown) -> bool:
         value = self.assume.get(unknown.name, unknown.usual)
@@ -109,3 +139,7 @@ class OnePacket:
         if packets:
             self.packet = rewrite.applied(self.packet)
         return packets
+
+
+def _ethernet(address: int) -> str:
+    return address.to_bytes(6, "big").hex(":")

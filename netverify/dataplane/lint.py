@@ -190,7 +190,8 @@ def _grouped(found: Iterable[Lint]) -> Iterator[Lint]:
     for place, lints in behind.items():
         first, last = lints[0].place, lints[-1].place
         which = f"rule {first.number}" if len(lints) == 1 else f"rules {first.number} to {last.number}"
-        text = f"{which} of chain {place.chain} are never reached: rule {place.number} takes every packet"
+        verb = "is" if len(lints) == 1 else "are"
+        text = f"{which} of chain {place.chain} {verb} never reached: rule {place.number} takes every packet"
         yield replace(lints[0], text=f"{text}: {lints[0].text}")
 
 

@@ -96,7 +96,7 @@ class PacketSets(Encoding):
     def entering(self, chain: str) -> Set:
         """What can come to one of the kernel's own chains: FORWARD has both devices, INPUT only the first.
 
-        POSTROUTING sees where a forwarded packet came in (ip_output in net/ipv4/ip_output.c, since Linux 5.7).
+        POSTROUTING sees where a forwarded packet came in (net/ipv4/ip_output.c since Linux 5.7).
         """
         made = self.everything
         for field, chains in (

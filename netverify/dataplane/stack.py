@@ -304,7 +304,7 @@ class Stack:
         return Stopped(packet, found.reason) if found.reason else None
 
     def _run(self, call: Call, hook: str, packet: Packet) -> tuple[Ending, Packet]:
-        algebra = OnePacket(packet, self.assume)
+        algebra = OnePacket(packet, self.assume, on_wire=True)
         observer = RuleWriter(self.recorder, self.view.name, hook, algebra)
         exits = Evaluator(call.program, algebra, observer).run(call.table, call.chain, True)
         self.recorder.assumed |= algebra.assumed

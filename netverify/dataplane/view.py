@@ -74,7 +74,7 @@ class Route:
 
 @dataclass(frozen=True)
 class RoutingRule:
-    """One rule of `ip rule`: which table is asked for which packets, of both IP versions without `version`."""
+    """One rule of `ip rule`: which table is asked for which packets; without `version`, of both."""
 
     priority: int
     table: int

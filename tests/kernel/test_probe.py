@@ -7,7 +7,8 @@ from contextlib import suppress
 
 import pytest
 
-from netverify.kernel import build, engine, neighbours
+from netverify.kernel import build, neighbours
+from netverify.kernel.engines import engine
 from netverify.kernel.engines.icmp import IcmpEngine
 from netverify.kernel.engines.tcp import TcpEngine
 from netverify.kernel.engines.udp import UdpEngine

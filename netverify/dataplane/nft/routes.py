@@ -80,7 +80,7 @@ def _types4(side: str, limit: str, context: Context) -> Mapping[str, Condition]:
 def _types6(side: str, limit: str, context: Context) -> Mapping[str, Condition]:
     """IPv6 asks the whole routing: a route that refuses comes first, then its own and anycast addresses."""
     own = context
-    if context.host.rules_of(6)[:1] == DEFAULT_RULES[:1]:  # the table `local` is asked first, whatever the other rules are
+    if context.host.rules_of(6)[:1] == DEFAULT_RULES[:1]:  # `local` is asked first, whatever comes then
         own = replace(context, host=replace(context.host, routing_rules=DEFAULT_RULES))
     refused = _addrtype("unreachable", side, "", context)
     anycast = _addrtype("anycast", side, "", own)
