@@ -159,6 +159,7 @@ def _of_kind(view: HostView, version: int, kind: str) -> Iterator[Network]:
     """Addresses that are local, or broadcast: by the host's devices, or by a route of that kind."""
     if kind == "local":
         yield from view.local_networks(version)
+        yield from view.anycasts() if version == 6 else ()
     elif version == 4:
         yield from view.broadcasts()
     for route in view.routes:

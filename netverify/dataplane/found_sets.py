@@ -77,6 +77,27 @@ def martians(view: HostView, sets: PacketSets, ways: Ways) -> tuple[Reasons, Rea
     return impossible, [(reason, packets & somebody, fields) for reason, packets in reasons]
 
 
+def groups(view: HostView, sets: PacketSets) -> tuple[Set, Reasons]:
+    """What comes in for an IPv6 group that the kernel has joined, and why others are refused.
+
+    What programs have joined is unknown; here it is taken to be nothing.
+    """
+    if sets.version == 4:
+        return sets.nothing, []
+    joined = (
+        All(
+            (
+                Named("in_interface", link.name),
+                equals("destination", *map(int, sorted(view.groups(link.name)))),
+            )
+        )
+        for link in view.links
+    )
+    every = sets.satisfying(within("destination", *GROUPS[6]))
+    reason = "nobody has joined its group here"
+    return sets.satisfying(AnyOf(tuple(joined))), [(reason, every, frozenset({"destination"}))]
+
+
 def not_forwarded(view: HostView, sets: PacketSets) -> Reasons:
     """Whose packets IPv6 does not forward to another device (`martians.not_forwarded`)."""
     if sets.version == 4:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from netverify.dataplane.hooks import StageKind
 from netverify.dataplane.packet import Packet
 from netverify.dataplane.routing import Routing
 
@@ -23,6 +24,10 @@ def off_the_wire(packet: Packet, device: str, routing: Routing) -> Packet:
     return on_the_wire(packet).with_(in_interface=device, reverse_path=path)
 
 
-def routed_by(packet: Packet) -> tuple[int, int, int, int]:
-    """What a packet is routed again for, where it is written (ipt_mangle_out, nf_route_table_hook4)."""
-    return packet.source, packet.destination, packet.mark, packet.tos
+def routing_fields(stage: StageKind) -> tuple[str, ...]:
+    """What a packet is routed again for, where a stage writes it.
+
+    After rules it is all of this (ipt_mangle_out, nf_route_table_hook4); after translation the destination
+    alone, even where a rule of the nat table has set a mark (nf_nat_ipv4_local_fn in nf_nat_proto.c).
+    """
+    return ("destination",) if stage is StageKind.NAT else ("source", "destination", "mark", "tos")

@@ -29,7 +29,7 @@ from netverify.dataplane.view import DEFAULT_RULES, LOOPBACK, HostView
 from netverify.dataplane.ways import Ways
 
 PASSING = (Verdict.ACCEPT, Verdict.QUEUE)
-RouteAgain = Callable[[Piece, Piece], list[Piece]]
+RouteAgain = Callable[[Piece, Piece, StageKind], list[Piece]]
 """Routes a local packet again that a stage changed: the piece, and what it was before."""
 _FINDING = frozenset({"in_interface", "out_interface", "destination", "source", "mark"})
 _FINDS = frozenset({NatKind.REDIRECT, NatKind.MASQUERADE})
@@ -87,7 +87,7 @@ class HookSets:
                 passed: list[Piece] = []
                 for before, parts in zip(pieces, step(stage, pieces, ends), strict=True):
                     for part in parts:
-                        passed += route_again(part, before) if stage.reroutes else [part]
+                        passed += route_again(part, before, stage.kind) if stage.reroutes else [part]
                 pieces = passed
         return pieces, ends
 

@@ -14,8 +14,9 @@ from netverify.dataplane import found_sets, readout
 from netverify.dataplane.condition import Named, Within, equals
 from netverify.dataplane.encoding import Set
 from netverify.dataplane.found_sets import Reasons
+from netverify.dataplane.frames import routing_fields
 from netverify.dataplane.hook_sets import End, HookSets
-from netverify.dataplane.hooks import Filters
+from netverify.dataplane.hooks import Filters, StageKind
 from netverify.dataplane.outcomes import ROUTE_ANSWERS
 from netverify.dataplane.packet import Packet
 from netverify.dataplane.pieces import Lens, Piece
@@ -138,6 +139,10 @@ class HostSets:
             self._martians = found_sets.martians(view, sets, self.ways)
         impossible, without_way_back = self._martians
         pieces = self._refused(pieces, impossible)
+        joined, not_joined = found_sets.groups(view, sets)
+        for_groups, pieces = self._split(pieces, joined)
+        self._deliver(for_groups)
+        pieces = self._refused(pieces, not_joined)
         arriving, pieces = self._split(pieces, self.ways.of_kind("local", "broadcast"))
         self._deliver(self._refused(arriving, without_way_back))
         forwarding = found_sets.named(
@@ -216,13 +221,13 @@ class HostSets:
         self.ends += ends
         return passed
 
-    def _route_again(self, piece: Piece, before: Piece) -> list[Piece]:
+    def _route_again(self, piece: Piece, before: Piece, stage: StageKind) -> list[Piece]:
         """A local packet of which something was changed that routing goes by is routed anew.
 
         Chains that come later at the hook still see the old device (ip_route_me_harder).
         """
         same = self.sets.true
-        for field in ("source", "destination", "mark", "tos"):
+        for field in routing_fields(stage):
             if field in piece.now or field in before.now:
                 same = same & self.lens.same(self.lens.bits(before, field), self.lens.bits(piece, field))
         moved = piece.cut(~same)

@@ -83,7 +83,8 @@ class Routing:
         text += f" via {route.via}" if route.via else ""
         text += f" dev {route.device}" if route.device else ""
         if route.kind in ("local", "broadcast"):
-            return Decision(route.kind, LOOPBACK, target, target if route.kind == "local" else None, text)
+            own = route.source or target  # an anycast address is nobody's to send from
+            return Decision(route.kind, LOOPBACK, target, own if route.kind == "local" else None, text)
         device = route.device or ""
         next_hop = route.via or target
         return Decision(route.kind, device, next_hop, route.source, text)
@@ -146,6 +147,8 @@ def _local_routes(view: HostView) -> Iterable[Route]:
     for version in (4, 6):
         for network in view.local_networks(version):
             yield Route(network, device=LOOPBACK, kind="local", table=LOCAL)
+    for anycast, own in view.anycasts().items():
+        yield Route(anycast, device=LOOPBACK, source=own.ip, kind="local", table=LOCAL)
     known: set[Network] = set(view.local_networks(4))
     for broadcast in view.broadcasts():
         if broadcast not in known:

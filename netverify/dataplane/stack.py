@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from netverify.dataplane.algebra import OnePacket
 from netverify.dataplane.connections import Connection, Connections, translated
 from netverify.dataplane.evaluator import Evaluator
-from netverify.dataplane.frames import off_the_wire, on_the_wire, routed_by
+from netverify.dataplane.frames import off_the_wire, on_the_wire, routing_fields
 from netverify.dataplane.hooks import Call, Filters, Stage, StageKind
 from netverify.dataplane.mapping import Mapper
 from netverify.dataplane.martians import (
@@ -72,8 +72,14 @@ class Stack:
         view: HostView,
         programs: Mapping[int, Program] | None = None,
         filters: Mapping[int, Filters] | None = None,
+        *,
+        on_wire: bool = False,
     ) -> None:
-        """`programs` are iptables' rules by IP version, `filters` all rules, where somebody compiled them."""
+        """`programs` are iptables' rules by IP version, `filters` all rules, where somebody compiled them.
+
+        With `on_wire`, what comes in has an Ethernet header, which nobody knows where a packet has no `mac`.
+        """
+        self.on_wire = on_wire
         self.view = view
         self.routing = Routing(view)
         self.mapper = Mapper(view, self.routing)
@@ -195,6 +201,8 @@ class Stack:
         refused = impossible(packet, device, self.view)
         if refused:
             return self._refused(packet, refused)
+        if packet.version == 6 and packet.destination_address.is_multicast:
+            return self._group(packet, device)
         decision = self._route(packet, "routing", device)
         if decision.kind in ("local", "broadcast"):
             refused = without_way_back(packet, device, self.routing)
@@ -222,6 +230,19 @@ class Stack:
         if isinstance(passed, Stopped):
             return passed
         return self._out(passed, decision)  # POSTROUTING still sees where it came in (ip_output)
+
+    def _group(self, packet: Packet, device: str) -> Fate:
+        """A packet for an IPv6 group is delivered where the host has joined it (ip6_mc_input).
+
+        What programs have joined is unknown. Nothing is forwarded: who routes groups is not among the facts.
+        """
+        group = packet.destination_address
+        if group in self.view.groups(device):
+            return self._deliver(packet)
+        name = f"a program on {self.view.name} has joined {group} on {device}"
+        joined = self.assume.get(name, False)
+        self.recorder.assumed[name] = joined
+        return self._deliver(packet) if joined else self._refused(packet, f"nobody has joined {group} here")
 
     def _refused(self, packet: Packet, reason: str) -> Stopped:
         self.recorder.event(self.view.name, "routing", "routing", reason, packet)
@@ -275,7 +296,9 @@ class Stack:
             if isinstance(passed, Stopped):
                 return passed
             packet = passed
-            if stage.reroutes and routed_by(packet) != routed_by(before):
+            if stage.reroutes and any(
+                getattr(packet, field) != getattr(before, field) for field in routing_fields(stage.kind)
+            ):
                 refused = self._reroute(packet)
                 if refused is not None:
                     return refused
@@ -303,9 +326,11 @@ class Stack:
         self.recorder.assumed |= found.assumed
         return Stopped(packet, found.reason) if found.reason else None
 
-    def _run(self, call: Call, hook: str, packet: Packet) -> tuple[Ending, Packet]:
-        algebra = OnePacket(packet, self.assume, on_wire=True)
-        observer = RuleWriter(self.recorder, self.view.name, hook, algebra)
+    def _run(
+        self, call: Call, hook: str, packet: Packet, *, translates: bool = False
+    ) -> tuple[Ending, Packet]:
+        algebra = OnePacket(packet, self.assume, on_wire=self.on_wire)
+        observer = RuleWriter(self.recorder, self.view.name, hook, algebra, translates=translates)
         exits = Evaluator(call.program, algebra, observer).run(call.table, call.chain, True)
         self.recorder.assumed |= algebra.assumed
         (ending,) = exits
@@ -375,7 +400,7 @@ class Stack:
     def _map(self, stage: Stage, packet: Packet, connection: Connection) -> Packet | Stopped:
         """Ask the chains for a new connection, until one gives a mapping."""
         for call in stage.calls:
-            ending, packet = self._run(call, stage.hook, packet)
+            ending, packet = self._run(call, stage.hook, packet, translates=True)
             if not isinstance(ending, Nat):
                 passed = self._ended(stage.hook, ending, packet)
                 if isinstance(passed, Stopped):

@@ -18,6 +18,8 @@ from netverify.ruleset.nft import NftPlace
 class RuleStep:
     """A rule was asked. `failed` is the number of the test that the packet did not pass, -1 if it matched.
 
+    `translates` says that it was asked for a translation: it stands in a chain of nat, or is called from one.
+
     A rule of nftables may be several steps: its first tests, and then each thing that it does in turn.
     """
 
@@ -26,6 +28,7 @@ class RuleStep:
     rule: CompiledRule
     failed: int
     packet: Packet
+    translates: bool = False
 
     @property
     def matched(self) -> bool:
@@ -62,6 +65,7 @@ class PolicyStep:
     hook: str
     chain: CompiledChain
     packet: Packet
+    translates: bool = False
 
     @property
     def matched(self) -> bool:
@@ -261,13 +265,18 @@ def _step_facts(step: Step) -> dict[str, Any]:
 class RuleWriter:
     """Writes down what each rule does to one packet: an evaluator's observer."""
 
-    def __init__(self, recorder: Recorder, host: str, hook: str, algebra: OnePacket) -> None:
+    def __init__(
+        self, recorder: Recorder, host: str, hook: str, algebra: OnePacket, *, translates: bool = False
+    ) -> None:
         self.recorder, self.host, self.hook, self.algebra = recorder, host, hook, algebra
+        self.translates = translates
 
     def tested(self, rule: CompiledRule, failed: int, _matched: bool, /) -> None:
         """A rule, or a step of one, was asked."""
-        self.recorder.steps.append(RuleStep(self.host, self.hook, rule, failed, self.algebra.packet))
+        packet = self.algebra.packet
+        self.recorder.steps.append(RuleStep(self.host, self.hook, rule, failed, packet, self.translates))
 
     def reached_policy(self, chain: CompiledChain, _packets: bool, /) -> None:
         """The end of one of the kernel's own chains was reached."""
-        self.recorder.steps.append(PolicyStep(self.host, self.hook, chain, self.algebra.packet))
+        packet = self.algebra.packet
+        self.recorder.steps.append(PolicyStep(self.host, self.hook, chain, packet, self.translates))

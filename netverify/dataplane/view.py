@@ -12,6 +12,7 @@ from functools import cached_property
 from ipaddress import (
     IPv4Interface,
     IPv4Network,
+    IPv6Address,
     IPv6Interface,
     IPv6Network,
     ip_interface,
@@ -27,6 +28,10 @@ from netverify.ruleset.nft import NftRuleset
 
 InterfaceAddress = IPv4Interface | IPv6Interface
 Network = IPv4Network | IPv6Network
+
+ALL_NODES = IPv6Address("ff02::1")
+ALL_ROUTERS = (IPv6Address("ff02::2"), IPv6Address("ff05::2"))
+_SOLICITED_NODE = int(IPv6Address("ff02::1:ff00:0"))
 
 ROUTE_KINDS = frozenset({"unicast", "local", "broadcast", "blackhole", "unreachable", "prohibit"})
 LOOPBACK = "lo"
@@ -244,6 +249,36 @@ class HostView:
         if version == 4 and LOOPBACK in self._links and self._links[LOOPBACK].up:
             own.append(IPv4Network("127.0.0.0/8"))
         return tuple(own)
+
+    def anycasts(self) -> Mapping[IPv6Network, InterfaceAddress]:
+        """The subnet-router anycast addresses that a host which forwards has joined (RFC 4291, 2.6.1).
+
+        Each is the first address of a subnet of a device, with the host's own one there
+        (addrconf_join_anycast in net/ipv6/addrconf.c).
+        """
+        found: dict[IPv6Network, InterfaceAddress] = {}
+        if not self.forwards(6, ""):
+            return found
+        for link in self.links:
+            for address in link.addresses if link.up else ():
+                if isinstance(address, IPv6Interface) and address.network.prefixlen < 127:
+                    first = IPv6Network(address.network.network_address)
+                    if first.network_address not in self.local_addresses:
+                        found.setdefault(first, address)
+        return found
+
+    def groups(self, device: str) -> frozenset[IPv6Address]:
+        """The IPv6 multicast groups that the kernel itself has joined on a device (RFC 4291, 2.8).
+
+        Those of all nodes, of all routers where the host is one, and for each address of the device that of
+        its solicited node. What programs join is not among them. Groups of one interface alone
+        (ff01::/16) come in by no cable (ip6_rcv_core in net/ipv6/ip6_input.c).
+        """
+        own = self.link(device).addresses if self.has_link(device) and self.link(device).up else ()
+        found = {ALL_NODES, *(ALL_ROUTERS if self.forwards(6, device) else ())}
+        heard = [int(address.ip) for address in own if address.version == 6]
+        heard += [int(first.network_address) for first, by in self.anycasts().items() if by in own]
+        return frozenset(found | {IPv6Address(_SOLICITED_NODE | number & 0xFFFFFF) for number in heard})
 
     def broadcasts(self) -> tuple[IPv4Network, ...]:
         """The IPv4 broadcast addresses of its devices that are up, and 255.255.255.255."""

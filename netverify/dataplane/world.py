@@ -103,7 +103,7 @@ class World:
     """Hosts and wires. Made anew for each question that should begin without known connections."""
 
     def __init__(self, views: Iterable[HostView], wires: Iterable[Wire]) -> None:
-        self.stacks = {view.name: Stack(view) for view in views}
+        self.stacks = {view.name: Stack(view, on_wire=True) for view in views}
         self.wires = tuple(wires)
         self._on: dict[Plug, list[Wire]] = {}
         self._discovered: dict[tuple[str, str, str, str, IPv6Address], str] = {}

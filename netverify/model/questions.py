@@ -7,9 +7,12 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from ipaddress import ip_address
 
+from netverify.dataplane.explore import Exploration, explore
 from netverify.dataplane.packet import Address, Packet
+from netverify.dataplane.program import table_of
 from netverify.dataplane.targets import Nat
 from netverify.dataplane.trace import PolicyStep, RuleStep, Trace
+from netverify.dataplane.view import LEGACY
 from netverify.dataplane.world import Exchange
 from netverify.model.errors import QuestionError
 from netverify.model.naming import place_words, split_target
@@ -65,8 +68,11 @@ class Answer:
     @property
     def verdict(self) -> str:
         """One of ARRIVES, UNANSWERED, BLOCKED, UNSENT, UNKNOWN."""
-        if self.lacks:
-            return UNKNOWN
+        return UNKNOWN if self.lacks else self.by_what_is_known
+
+    @property
+    def by_what_is_known(self) -> str:
+        """The verdict if nothing else mattered than what is known."""
         if self.exchange is None:
             return UNSENT
         if self.exchange.outcome != "delivered":
@@ -128,19 +134,14 @@ def ask(subject: Subject, question: Question) -> Answer:
     return send(subject, question, source, address)
 
 
-MOST_ALTERNATIVES = 16
-"""So many unknowns are tried with another value."""
-
-
-def alternatives(answer: Answer) -> tuple[tuple[str, bool, str], ...]:
-    """Unknowns on which the answer depends: each with the value that changes it, taken alone, and to what."""
+def alternatives(answer: Answer) -> Exploration[Answer]:
+    """What else can come of it, by the values of the unknowns that were asked for (`explore`)."""
     source = answer.subject.endpoint(answer.question.source)
-    found = []
-    for name, value in answer.assumed[:MOST_ALTERNATIVES]:
-        other = send(answer.subject, answer.question, source, answer.address, assume={name: not value})
-        if other.verdict != answer.verdict:
-            found.append((name, not value, other.verdict))
-    return tuple(found)
+
+    def run(assume: Mapping[str, bool]) -> Answer:
+        return send(answer.subject, answer.question, source, answer.address, assume=assume)
+
+    return explore(run, lambda other: other.assumed, lambda other: other.by_what_is_known)
 
 
 def send(
@@ -237,7 +238,8 @@ def deciding_step(trace: Trace) -> Deciding | None:
 
 def _lets_pass(step: RuleStep | PolicyStep) -> bool:
     """Whether a step ends the way through a chain that filters."""
-    if step.hook not in ("INPUT", "FORWARD", "OUTPUT") or step.place.table in ("nat", "raw", "mangle"):
+    table = table_of(step.place).removeprefix(LEGACY)
+    if step.translates or step.hook not in ("INPUT", "FORWARD", "OUTPUT") or table in ("raw", "mangle"):
         return False
     if isinstance(step, PolicyStep):
         return True

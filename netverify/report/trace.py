@@ -41,10 +41,29 @@ def render(answer: Answer, *, every_rule: bool = False) -> str:
         lines.append(f"  decided by  {rule}")
     lines += (f"  unknown     {lack}" for lack in answer.lacks)
     lines += (f"  assumed     {'yes' if value else 'no'}: {name}" for name, value in answer.assumed)
-    for name, value, other in alternatives(answer):
-        lines.append(f"  otherwise   {_WORDS[other]}, if {'' if value else 'not '}{name}")
+    lines += _alternative_lines(answer)
     lines += (f"  assumed     {note}" for note in answer.subject.notes)
     return "\n".join(printable(line) for line in lines)
+
+
+def _alternative_lines(answer: Answer) -> Iterator[str]:
+    """What else can come of it, and when; or that it comes of it whatever the unknowns say."""
+    if answer.exchange is None or not answer.assumed:
+        return
+    found = alternatives(answer)
+    usual = answer.by_what_is_known
+    if found.is_certain and found.runs > 1 and not answer.lacks:
+        yield f"  certain     {_WORDS[usual]}, whatever the unknowns say"
+    others = [case for case in found.cases if case.found.by_what_is_known != usual]
+    others.sort(key=lambda case: len(case.assumed))
+    for case in others[:MOST_CASES]:
+        yield f"  otherwise   {_WORDS[case.found.by_what_is_known]}, if {case}"
+    if len(others) > MOST_CASES or not found.complete:
+        yield "  otherwise   there are more cases" + ("" if found.complete else ", not all of them tried")
+
+
+MOST_CASES: Final = 8
+"""So many cases of another verdict are shown."""
 
 
 def verdict(answer: Answer) -> str:
@@ -81,6 +100,7 @@ def render_json(answer: Answer) -> str:
     """The same for programs; every rule that was asked is in it."""
     question, found = answer.question, answer.exchange
     rule = None if found is None else deciding(found)
+    cases = alternatives(answer)
     document = {
         "format": "netverify trace",
         "version": 1,
@@ -96,8 +116,11 @@ def render_json(answer: Answer) -> str:
         "receiver": None if found is None else found.receiver,
         "unknown": [str(lack) for lack in answer.lacks],
         "assumed": dict(answer.assumed),
+        "certain": cases.is_certain and not answer.lacks,
         "otherwise": [
-            {"unknown": name, "value": value, "verdict": other} for name, value, other in alternatives(answer)
+            {"if": dict(case.assumed), "verdict": case.found.by_what_is_known}
+            for case in cases.cases
+            if case.found.by_what_is_known != answer.by_what_is_known
         ],
         "notes": list(answer.subject.notes),
         "exchange": None if found is None else _exchange_facts(found),

@@ -126,3 +126,19 @@ def test_the_legacy_backend_beside_nft(tmp_path: Path) -> None:
     done = netverify("diff", old, snapshot_in(tmp_path / "new", without(**gone)))
     assert done.returncode == 1, done.stdout + done.stderr
     assert "OPENED  legacy filter INPUT: DROP -> ACCEPT" in done.stdout
+
+
+def test_where_a_forwarded_packet_came_in_is_known_to_postrouting(tmp_path: Path) -> None:
+    def ruleset(name: str, *rules: object) -> str:
+        where = {"family": "ip", "table": "t", "name": "c"}
+        hook = {"type": "filter", "hook": "postrouting", "prio": 0, "policy": "accept"}
+        members: list[dict[str, object]] = [{"table": {"family": "ip", "name": "t"}}, {"chain": where | hook}]
+        members += ({"rule": {"family": "ip", "table": "t", "chain": "c", "expr": rule}} for rule in rules)
+        (tmp_path / name).write_text(json.dumps({"nftables": members}))
+        return str(tmp_path / name)
+
+    device = {"match": {"op": "==", "left": {"meta": {"key": "iifname"}}, "right": "lan0"}}
+    with_rule, without_rule = ruleset("old.json", [device, {"drop": None}]), ruleset("new.json")
+    done = netverify("diff", with_rule, without_rule)
+    assert done.returncode == 1, done.stdout
+    assert "OPENED  ip t c: DROP -> ACCEPT" in done.stdout

@@ -62,7 +62,7 @@ def test_a_damaged_dump_has_line_and_column(tmp_path: Path) -> None:
 
 
 def _nft(path: Path, *rules: str) -> str:
-    """A native ruleset: rules are `FAMILY CHAIN EXPRESSIONS`; the chain `c` is at input, nobody calls `own`."""
+    """A native ruleset of rules `FAMILY CHAIN EXPRESSIONS`; the chain `c` is at input, nobody calls `own`."""
     families = dict.fromkeys(rule.split(" ", 1)[0] for rule in rules)
     members: list[dict[str, object]] = []
     for family in families:

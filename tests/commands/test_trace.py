@@ -155,7 +155,43 @@ def test_what_is_not_modelled_is_assumed_and_tried_otherwise(tmp_path: Path) -> 
     (other,) = json.loads(netverify("trace", str(rules), "a", "b", "--tcp", "80", "--json").stdout)[
         "otherwise"
     ]
-    assert (other["value"], other["verdict"]) == (True, "blocked")
+    assert (other["if"], other["verdict"]) == ({string: True}, "blocked")
+
+
+def test_what_the_unknowns_cannot_change_is_certain_and_what_several_change_together_is_shown(
+    tmp_path: Path,
+) -> None:
+    links = ["--link", "lan0=10.0.0.1/24", "--link", "lan1=10.0.1.1/24", "--udp", "53"]
+    rare, often = "-m limit --limit 1/sec", "-m limit --limit 5/sec"
+    rules = tmp_path / "rules.txt"
+    rules.write_text(f"*filter\n:FORWARD ACCEPT\n-A FORWARD {rare} -j ACCEPT\nCOMMIT\n")
+    sure = netverify("trace", str(rules), "lan0", "10.0.1.7", *links)
+    assert "  certain     ARRIVES, whatever the unknowns say\n" in sure.stdout
+    assert "  otherwise" not in sure.stdout
+    text = f"*filter\n:FORWARD DROP\n-A FORWARD {rare} -j ACCEPT\n-A FORWARD {often} -j ACCEPT\nCOMMIT\n"
+    rules.write_text(text)
+    both = netverify("trace", str(rules), "lan0", "10.0.1.7", *links)
+    said = " and ".join(
+        f"not {test} (host: filter:FORWARD:rule:{number})" for number, test in enumerate((rare, often), 1)
+    )
+    assert f"  otherwise   DOES NOT ARRIVE, if {said}\n" in both.stdout
+    assert "  certain" not in both.stdout
+
+
+def test_a_chain_of_nat_decides_nothing(tmp_path: Path) -> None:
+    """Native chains have any name; those that are asked for a translation let no packet pass."""
+    members: list[dict[str, object]] = [{"table": {"family": "inet", "name": "t"}}]
+    for name, kind, priority in (("f", "filter", 0), ("n", "nat", 100)):
+        where = {"family": "inet", "table": "t", "name": name}
+        members.append(
+            {"chain": where | {"type": kind, "hook": "input", "prio": priority, "policy": "accept"}}
+        )
+    rules = tmp_path / "nft.json"
+    rules.write_text(json.dumps({"nftables": members}))
+    links = ["--link", "lan0=10.0.0.1/24"]
+    done = netverify("trace", str(rules), "lan0", "host", "--tcp", "22", *links)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "decided by  host: inet t f policy ACCEPT" in done.stdout
 
 
 def test_hostile_names_of_devices_are_shown_and_not_obeyed(tmp_path: Path) -> None:

@@ -89,7 +89,8 @@ def test_rules_of_both_backends_are_told_apart() -> None:
 
 def test_a_sender_whose_ethernet_address_nobody_knows_may_be_whom_a_rule_names() -> None:
     rules = "-A FORWARD -m mac --mac-source 02:00:00:00:00:09 -j DROP\n"
-    stack = Stack(host(ipv4=Ruleset.parse(f"*filter\n:FORWARD ACCEPT\n{rules}COMMIT\n")))
+    view = host(ipv4=Ruleset.parse(f"*filter\n:FORWARD ACCEPT\n{rules}COMMIT\n"))
+    stack = Stack(view, on_wire=True)
     packet = Packet.of("10.1.0.2", "10.2.0.2", "udp", dport=53)
     name = "what comes in by eth0 is from 02:00:00:00:00:09"
     assert isinstance(stack.receive(packet, "eth0"), Sent)
@@ -97,7 +98,7 @@ def test_a_sender_whose_ethernet_address_nobody_knows_may_be_whom_a_rule_names()
     stack.assume = {name: True}
     assert isinstance(stack.receive(packet, "eth0"), Stopped)
     for mac, fate in ((0x020000000009, Stopped), (0x020000000008, Sent)):
-        known = Stack(stack.view)
+        known = Stack(view, on_wire=True)
         assert isinstance(known.receive(packet.with_(mac=mac), "eth0"), fate)
         assert not known.recorder.assumed
 

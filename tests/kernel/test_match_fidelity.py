@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from netverify.dataplane.packet import Packet
 from netverify.kernel import sandbox
 from netverify.kernel.firewall import Backend
 from tests.kernel.match_cases import (
@@ -127,3 +128,39 @@ def test_matches_on_the_host_s_own_packets(router: Router, backend: Backend, ver
         (origin, packet.with_(uid=0, gid=0) if origin == "host" else packet) for origin, packet in packets
     ]
     compare(router, backend, ruleset(version, [*rules, *SILENCE]), packets)
+
+
+def test_anycast_and_groups_are_delivered_where_the_kernel_has_joined_them(router: Router) -> None:
+    """INPUT or FORWARD sees a packet, or neither: by the kernel's own lists of addresses."""
+    targets = ["fd00::", "fd01::", "fd07::", "fd00::1", "fd01::2", "2001:db8:2::"]
+    targets += [
+        "ff02::1",
+        "ff02::2",
+        "ff05::2",
+        "ff02::1:ff00:1",
+        "ff02::1:ff00:0",
+        "ff02::1:ff00:7",
+        "ff02::5",
+    ]
+    rules = [("filter", chain, f"-d {target}") for chain in ("INPUT", "FORWARD") for target in targets]
+    sent = [
+        (side, Packet.of(source, target, "udp", dport=7000))
+        for side, source in (("left", "fd00::2"), ("right", "fd01::2"))
+        for target in targets
+    ]
+    traces = compare(router, Backend.NFT, ruleset(6, [*rules, *SILENCE]), sent)
+    delivered = {
+        str(packet.destination_address)
+        for (_, packet), t in zip(sent, traces, strict=True)
+        if t.verdict == "delivered"
+    }
+    assert {
+        "fd00::",
+        "fd01::",
+        "ff02::1",
+        "ff02::2",
+        "ff05::2",
+        "ff02::1:ff00:1",
+        "ff02::1:ff00:0",
+    } <= delivered
+    assert "ff02::5" not in delivered

@@ -303,6 +303,9 @@ class PacketMaker:
             return None
         if where == DELIVERED and self.version == 6 and answer.source_address.is_loopback:
             return None  # a reset back to ::1 finds no way there: see docs/fidelity.md
+        away = answer.source_address.is_loopback and not answer.destination_address.is_loopback
+        if where == DELIVERED and away:
+            return None  # a raw socket may write that source, others may not have it: see docs/fidelity.md
         if where == DELIVERED:
             return Shot.of(answer.with_(mac=None))
         return self._back(where, packet, answer)
