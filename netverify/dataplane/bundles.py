@@ -128,6 +128,39 @@ class Renamed:
         raise DataplaneError(f"{rewrite}: packets whose fields have changed places are not written into")
 
 
+@dataclass(frozen=True)
+class Coming:
+    """The packets that come to a chain: by each device what is sent there, in a tree of halves.
+
+    Devices stand above addresses in the diagrams, so what a rule for one address leaves would be looked for
+    under every device. `addressed` says of a whole half, without devices, whether anything is there.
+    """
+
+    addressed: Set
+    packets: Set
+    halves: tuple[Coming, Coming] | None = None
+
+    @classmethod
+    def of(cls, sets: PacketSets, by_device: Sequence[tuple[Set, Set]]) -> Coming:
+        """From each device's packets, and what is sent there; not from no devices."""
+        if len(by_device) == 1:
+            ((device, addressed),) = by_device
+            return cls(addressed, device & addressed)
+        middle = len(by_device) // 2
+        one, other = cls.of(sets, by_device[:middle]), cls.of(sets, by_device[middle:])
+        return cls(one.addressed | other.addressed, one.packets | other.packets, (one, other))
+
+    def among(self, packets: Set) -> Set:
+        """Those of some packets that come: the same as `packets & self.packets`."""
+        if self.halves is None:
+            return packets & self.packets
+        some = packets & self.addressed
+        if not some.satisfiable():
+            return some
+        one, other = self.halves
+        return one.among(some) | other.among(some)
+
+
 class Bundler(Evaluator[Set]):
     """Runs chains like any evaluator, but gives simple translations one ending, and a number.
 
@@ -136,7 +169,7 @@ class Bundler(Evaluator[Set]):
     """
 
     def __init__(
-        self, program: Program, sets: PacketSets, endings: Sequence[Nat], coming: Set | None = None
+        self, program: Program, sets: PacketSets, endings: Sequence[Nat], coming: Coming | None = None
     ) -> None:
         super().__init__(program, sets, memory=Memory())
         self._coming = coming
@@ -150,7 +183,7 @@ class Bundler(Evaluator[Set]):
             return matched, failed
         asked = fields_of_rule(rule)
         if "destination" in asked and "out_interface" not in asked:
-            matched = matched & self._coming
+            matched = self._coming.among(matched)
         return matched, failed
 
     def _add(self, exits: Exits[Set], ending: Ending, packets: Set) -> None:

@@ -272,6 +272,12 @@ class Evaluator(Generic[S]):
     def _tested(self, rule: CompiledRule, entering: S) -> tuple[S, int]:
         """The packets that pass every test of a rule; or none, and the number of the test that failed."""
         algebra, matched = self.algebra, entering
+        if entering is True:  # one packet: its first test that fails is all there is to find
+            satisfying = algebra.satisfying
+            for number, test in enumerate(rule.tests):
+                if not satisfying(test.condition):
+                    return algebra.nothing, number
+            return entering, -1
         for number, test in enumerate(rule.tests):
             matched = algebra.both(matched, algebra.satisfying(test.condition))
             if algebra.is_empty(matched):

@@ -77,6 +77,19 @@ def martians(view: HostView, sets: PacketSets, ways: Ways) -> tuple[Reasons, Rea
     return impossible, [(reason, packets & somebody, fields) for reason, packets in reasons]
 
 
+def cannot_leave(view: HostView, sets: PacketSets, ways: Ways) -> Set:
+    """The host's own packets that IPv4 has no way out for (`martians.cannot_leave`)."""
+    if sets.version == 6:
+        return sets.nothing
+    closed = {
+        link.name
+        for link in view.links
+        if link.name != LOOPBACK and not any(view.device_sysctl("ipv4", link.name, "route_localnet"))
+    }
+    out = sets.union([packets for way, packets in ways.of().items() if way.device in closed])
+    return out & sets.satisfying(within("source", *LOOPBACKS[4]))
+
+
 def groups(view: HostView, sets: PacketSets) -> tuple[Set, Reasons]:
     """What comes in for an IPv6 group that the kernel has joined, and why others are refused.
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 
 from netverify.dataplane import found_sets
-from netverify.dataplane.bundles import BUNDLE, MANY, Bundler, Renamed, simple_endings
+from netverify.dataplane.bundles import BUNDLE, MANY, Bundler, Coming, Renamed, simple_endings
 from netverify.dataplane.condition import Named
 from netverify.dataplane.connections import SOURCE
 from netverify.dataplane.encoding import Set
@@ -203,12 +203,21 @@ class HookSets:
             )
         return self._evaluators[key]
 
-    def _coming(self) -> Set | None:
+    def _coming(self) -> Coming | None:
         """What can come to POSTROUTING: by each device what some routing table sends there, and to lo."""
         if self.view.rules_of(self.sets.version) != DEFAULT_RULES:
             return None
-        to_lo = self.sets.satisfying(Named("out_interface", LOOPBACK))
-        return to_lo | self.ways.leaving("out_interface", "unicast")
+        devices: dict[str, list[Set]] = {LOOPBACK: [self.sets.true]}
+        for way, packets in self.ways.of().items():
+            if way.kind == "unicast":
+                devices.setdefault(way.device, []).append(packets)
+        return Coming.of(
+            self.sets,
+            [
+                (self.sets.satisfying(Named("out_interface", device)), self.sets.union(packets))
+                for device, packets in devices.items()
+            ],
+        )
 
     def _writing(self, call: Call, piece: Piece) -> Iterator[tuple[Ending, Piece]]:
         algebra = EntrySets(self.sets)

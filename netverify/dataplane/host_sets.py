@@ -183,6 +183,10 @@ class HostSets:
     def _route_out(self, pieces: Sequence[Piece]) -> list[Piece]:
         """Routing of the host's own packets: what is for itself goes to lo."""
         pieces = self._with_way(pieces, locally=True)
+        closed = found_sets.cannot_leave(self.view, self.sets, self.ways)
+        pieces = self._stopped(
+            pieces, closed, "dropped", "its source is nobody's outside this host", locally=True
+        )
         arriving, onward = self._split(pieces, self.ways.of_kind("local", "broadcast"))
         own = [self._written(piece, {"out_interface": LOOPBACK}) for piece in arriving]
         return [*own, *self._leaving(onward)]

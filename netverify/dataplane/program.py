@@ -8,7 +8,7 @@ family and name, such as "inet filter"; a host's legacy tables, where it has bot
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from netverify.dataplane.condition import ALWAYS, All, AnyOf, Condition, Named, Not
@@ -96,6 +96,8 @@ class Program:
     ruleset: Ruleset
     host: HostView
     chains: Mapping[tuple[str, str], CompiledChain] = field(repr=False)
+    changing: frozenset[str] = field(default=frozenset(), repr=False, compare=False)
+    """The sets that rules of the host write into, as it was compiled."""
 
     def chain(self, table: str, name: str) -> CompiledChain | None:
         """A chain, or None when the ruleset does not have it: then everything passes."""
@@ -121,22 +123,28 @@ def _devices(condition: Condition) -> Iterator[str]:
             yield from _devices(part)
 
 
-def compile_rules(ruleset: Ruleset, host: HostView, *, prefix: str = "") -> Program:
+def compile_rules(
+    ruleset: Ruleset, host: HostView, *, prefix: str = "", like: Program | None = None
+) -> Program:
     """Make a ruleset ready to run on `host`, whose addresses and sets its rules may ask for.
 
-    `prefix` is put before the names of its tables, to tell them from another backend's. Raises DataplaneError
-    where chains call each other in a circle, which the kernel refuses as well.
+    `prefix` is put before the names of its tables, to tell them from another backend's. What `like`, a
+    program of the same host and prefix, has made of the same rules is used again; it changes nothing but the
+    time. Raises DataplaneError where chains call each other in a circle, which the kernel refuses as well.
     """
     chains: dict[tuple[str, str], CompiledChain] = {}
     version = 4 if ruleset.family == "ipv4" else 6
     tests: dict[Match, Test] = {}
     changing = changed_sets(ruleset, host.ipv4, host.ipv6)
+    made: Mapping[tuple[str, str], CompiledChain] = {}
+    if like is not None and like.host is host and like.changing == changing:
+        made = like.chains if like.ruleset.family == ruleset.family else {}
     for table in ruleset.tables:
-        compiler = _TableCompiler(table, prefix + table.name, version, host, tests, changing)
+        compiler = _TableCompiler(table, prefix + table.name, version, host, tests, changing, made)
         for chain in table.chains:
             compiler.compile(chain, ())
         chains |= {(compiler.name, name): chain for name, chain in compiler.done.items()}
-    return Program(ruleset, host, MappingProxyType(chains))
+    return Program(ruleset, host, MappingProxyType(chains), changing)
 
 
 @dataclass
@@ -147,6 +155,7 @@ class _TableCompiler:
     host: HostView
     tests: dict[Match, Test]
     changing: frozenset[str] = frozenset()
+    made: Mapping[tuple[str, str], CompiledChain] = field(default_factory=dict)
     done: dict[str, CompiledChain] = field(default_factory=dict)
 
     def compile(self, chain: Chain, callers: tuple[str, ...]) -> CompiledChain:
@@ -155,11 +164,17 @@ class _TableCompiler:
         if chain.name in callers:
             circle = " -> ".join((*callers[callers.index(chain.name) :], chain.name))
             raise DataplaneError(f"host {self.host.name}, table {self.name}: chains in a circle: {circle}")
-        for rule in chain.rules:
-            callee = self.table.callee(rule)
+        callees = [self.table.callee(rule) for rule in chain.rules]
+        for callee in callees:
             if callee is not None:
                 self.compile(callee, (*callers, chain.name))
-        rules = tuple(self._rule(chain.name, number, rule) for number, rule in enumerate(chain.rules, 1))
+        like = self.made.get((self.name, chain.name))
+        known = {} if like is None else {id(compiled.rule): compiled for compiled in like.rules}
+        rules = tuple(
+            self._again(known.get(id(rule)), chain.name, number, callee)
+            or self._rule(chain.name, number, rule)
+            for number, (rule, callee) in enumerate(zip(chain.rules, callees, strict=True), 1)
+        )
         policy = Verdict.FALL
         if self.table.is_builtin(chain.name):
             policy = Verdict.DROP if chain.policy == "DROP" else Verdict.ACCEPT
@@ -167,6 +182,18 @@ class _TableCompiler:
         compiled = CompiledChain(self.name, chain.name, rules, policy, writes)
         self.done[chain.name] = compiled
         return compiled
+
+    def _again(
+        self, made: CompiledRule | None, chain: str, number: int, callee: Chain | None
+    ) -> CompiledRule | None:
+        """A rule that another program has compiled, if it says the same where it stands now."""
+        if made is None or made.callee != (None if callee is None else callee.name):
+            return None
+        if made.place.number == number:
+            return made
+        if not all(is_shared(match, self.changing) for match in made.rule.matches):  # type: ignore[union-attr]
+            return None  # an unknown of its own has its place in its name
+        return replace(made, place=RulePlace(self.name, chain, number))
 
     def _rule(self, chain: str, number: int, rule: Rule) -> CompiledRule:
         place = RulePlace(self.name, chain, number)

@@ -109,7 +109,7 @@ def test_a_disagreement_names_both(monkeypatch: pytest.MonkeyPatch) -> None:
         return trace(self, packet.with_(dport=9), host, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(World, "trace", wrong)
-    with pytest.raises(ModelsDisagree, match="outside to inside.*as a single packet it is dropped at host"):
+    with pytest.raises(ModelsDisagree, match=r"outside to inside.*as a single packet it is dropped at host"):
         pairs(world, ["outside"], ["inside"], only=equals("protocol", 6), capacity=SMALL)
 
 
