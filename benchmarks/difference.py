@@ -102,7 +102,9 @@ class Edits:
             rules = edit(self.view.ipv4, place, draw)
         programs: list[Program] = []
         edited = rules
-        self.compiling.append(_own_time(lambda: programs.append(compile_rules(edited, self.view))))
+        self.compiling.append(
+            _own_time(lambda: programs.append(compile_rules(edited, self.view, like=self.old)))
+        )
         return _own_time(lambda: compare(self.old, programs[0], sets=self.sets)), place
 
 

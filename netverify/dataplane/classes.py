@@ -67,27 +67,27 @@ class Classifier:
                 same = same | both
                 written = written | (both & self._differently_written(ending))
         everybody = sets.union(list(before.values()))
-        yield from self._of_endings(everybody & ~same)
+        yield from self._of_endings(everybody & ~same, everybody)
         yield from self._of_writing(written)
         yield from self._of_strangers(same & ~written)
 
     # --- other endings --------------------------------------------------------------------------------------
 
-    def _of_endings(self, changed: Set) -> Iterator[PacketClass]:
+    def _of_endings(self, changed: Set, everybody: Set) -> Iterator[PacketClass]:
         if self.sets.is_empty(changed):
             return
-        olds, news = self._grouped(changed)
+        olds, news = self._grouped(changed, everybody)
         for old in olds.values():
             for new in news.values():
                 both = old.packets & new.packets
                 if not self.sets.is_empty(both):
                     (_, before), (_, after) = next(iter(old.pieces)), next(iter(new.pieces))
-                    yield self._class(kind_of(before, after), both, old.pieces, new.pieces)
+                    yield self._class(kind_of(before, after), both, old, new)
 
-    def _grouped(self, changed: Set) -> tuple[dict[Hashable, _Group], dict[Hashable, _Group]]:
+    def _grouped(self, changed: Set, everybody: Set) -> tuple[dict[Hashable, _Group], dict[Hashable, _Group]]:
         found = []
         for fates, edited in zip((self.old, self.new), self._edited, strict=True):
-            pieces = self._cut(fates.ended, changed)
+            pieces = self._cut(fates.ended, changed, everybody)
             grouped: dict[Hashable, _Group] = {}
             for key in _KEYS:
                 grouped = {}
@@ -102,13 +102,19 @@ class Classifier:
             found.append(grouped)
         return found[0], found[1]
 
-    def _cut(self, pieces: Mapping[tuple[Place | None, Ending], Set], packets: Set) -> Pieces:
+    def _cut(
+        self, pieces: Mapping[tuple[Place | None, Ending], Set], packets: Set, whole: Set | None = None
+    ) -> Pieces:
+        """What is in a set of some pieces; `whole` is their union, where that is known."""
+        if whole is not None and whole == packets:
+            return {key: held for key, held in pieces.items() if held.satisfiable()}
         cut = {key: held & packets for key, held in pieces.items()}
         return {key: held for key, held in cut.items() if held.satisfiable()}
 
-    def _class(self, kind: Kind, packets: Set, old: Pieces, new: Pieces) -> PacketClass:
+    def _class(self, kind: Kind, packets: Set, old: _Group, new: _Group) -> PacketClass:
         strange = tuple(name for name, met in self._strangers() if (packets & met).satisfiable())
-        return PacketClass(kind, packets, self._cut(old, packets), self._cut(new, packets), strange=strange)
+        olds, news = (self._cut(each.pieces, packets, each.packets) for each in (old, new))
+        return PacketClass(kind, packets, olds, news, strange=strange)
 
     # --- other writing --------------------------------------------------------------------------------------
 

@@ -3,6 +3,10 @@
 `Passing` asks one host without its neighbours. A request enters by a device or is sent by a socket of the
 host; who is sent it, or gets it, answers as `Packet.reply` says, and the answer comes by the device that the
 request left by. Every set here is of packets as they entered.
+
+What `stack` knows and the sets do not: that a connection loses its masquerade when a later packet of it
+leaves by another device (asked here are first packets and their answers), and that a program may have joined
+an IPv6 group (taken to be joined by none: of packets to such groups, what is said here is no certainty).
 """
 
 from __future__ import annotations

@@ -105,6 +105,26 @@ def ranges(encoding: Encoding, packets: Set, field: str) -> list[tuple[list[tupl
     return [(known, rest) for rest, known in found.items()]
 
 
+def by_devices(encoding: Encoding, packets: Set) -> Iterator[tuple[str, str, Set]]:
+    """The pairs of in- and out-interface that a set has packets of, and what else it says of those.
+
+    The set may say of the state, which stands above the devices, no more than one constant, already taken out
+    (`BCDDFunction.exists`). One walk from the top finds every pair: nothing is asked of pairs that are empty.
+    """
+    for sources, rest in ranges(encoding, packets, "in_interface"):
+        targets = [
+            (_codes(found), left) for found, left in ranges(encoding, rest, "out_interface")
+        ]  # shared by all of these sources
+        for source in _codes(sources):
+            for codes, left in targets:
+                for target in codes:
+                    yield encoding.devices[source], encoding.devices[target], left
+
+
+def _codes(found: Sequence[tuple[int, int]]) -> list[int]:
+    return [code for low, high in found for code in range(low, high + 1)]
+
+
 def only(encoding: Encoding, packets: Set, field: str) -> Set:
     """What a set says of one field alone, whatever the others are."""
     others = [each for each in encoding.fields if each != field]

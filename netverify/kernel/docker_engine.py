@@ -257,6 +257,15 @@ class Engine:
         """What the engine's folder, control groups and processes have in their names."""
         return self._work.name
 
+    def namespace_path(self, container: str = "") -> str:
+        """A path that opens the network namespace of a running container, or else of the engine's host."""
+        first = f"/proc/{self._inside[2]}"
+        if not container:
+            return f"{first}/ns/net"
+        # Docker knows the numbers that processes have inside, as the /proc that is mounted there does.
+        number = self.call("GET", f"/containers/{quote(container)}/json")["State"]["Pid"]
+        return f"{first}/root/proc/{number}/ns/net"
+
     def iptables(self) -> tuple[Ruleset, Ruleset]:
         """The rules that stand now, of IPv4 and of IPv6."""
         ipv4 = Ruleset.parse(self.run("iptables-save"), family="ipv4")

@@ -118,7 +118,7 @@ def test_a_host_that_is_not_there() -> None:
         pairs(_published(), ["nobody"])
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(hosts(), st.lists(headers(), min_size=15, max_size=15))
 def test_pairs_are_what_single_packets_show(host: HostView, packets: list[Packet]) -> None:
     world = _world(host)

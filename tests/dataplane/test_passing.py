@@ -16,7 +16,7 @@ from netverify.dataplane.view import HostView
 from netverify.dataplane.well_formed import QUESTIONS
 from tests.strategies.dataplane import headers, hosts
 
-SMALL = 1 << 20
+SMALL = 1 << 22
 HEADER = ("source", "destination", "sport", "dport")
 ENTERS = ("eth0", "eth1", "br0")
 
@@ -56,7 +56,7 @@ def _found(
     return said
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(hosts(), st.lists(headers(), min_size=12, max_size=12), st.data())
 def test_what_enters_fares_as_single_packets_do(
     view: HostView, packets: list[Packet], data: st.DataObject
@@ -73,7 +73,7 @@ def test_what_enters_fares_as_single_packets_do(
             assert found == [expected], (packet, device)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(hosts(), st.lists(headers(), min_size=12, max_size=12), st.data())
 def test_what_a_host_sends_fares_as_single_packets_do(
     view: HostView, packets: list[Packet], data: st.DataObject
@@ -87,7 +87,7 @@ def test_what_a_host_sends_fares_as_single_packets_do(
         assert _found(passing, ends, packet, assume) == [_said(stack.send(packet))], packet
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(hosts(), st.lists(headers(), min_size=12, max_size=12), st.data())
 def test_answers_fare_as_single_answers_do(
     view: HostView, packets: list[Packet], data: st.DataObject
@@ -119,7 +119,7 @@ def test_answers_fare_as_single_answers_do(
             assert found == [expected], (packet, device, there)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(hosts(), st.lists(headers(), min_size=12, max_size=12), st.data())
 def test_crossings_are_what_goes_through_and_comes_back(
     view: HostView, packets: list[Packet], data: st.DataObject
