@@ -64,7 +64,12 @@ class Project:
     def run(self, source: str, *arguments: str, ini: str = SANDBOXED, ci: bool = False) -> tuple[int, str]:
         (self.path / "pytest.ini").write_text(ini)
         (self.path / "test_it.py").write_text(source)
-        environment = {key: value for key, value in os.environ.items() if key != "CI"}
+        # What this run says of itself, to programs and to workers of its own, is not said of that one.
+        environment = {
+            key: value
+            for key, value in os.environ.items()
+            if key != "CI" and not key.startswith("PYTEST_XDIST_")
+        }
         if ci:
             environment["CI"] = "true"
         done = subprocess.run(
