@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import platform
 import re
@@ -34,6 +35,14 @@ def timed(work: Callable[[], object]) -> float:
     began = time.perf_counter()
     work()
     return time.perf_counter() - began
+
+
+def in_child(script: str, size: int) -> dict[str, float]:
+    """What `script measure SIZE` says, in a process of its own, whose memory is then this size's alone."""
+    command = [sys.executable, script, "measure", str(size)]
+    said = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+    figures: dict[str, float] = json.loads(said)
+    return figures
 
 
 def interleave(candidates: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:

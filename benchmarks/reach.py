@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import resource
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -81,7 +80,7 @@ def main() -> None:
     report = _measure.Report("reach").say(f"medians of wall time; rounds: {chosen.rounds}", "")
     rows, totals = [], {}
     for size in SIZES:
-        runs = [_run(size) for _ in range(chosen.rounds)]
+        runs = [_measure.in_child(__file__, size) for _ in range(chosen.rounds)]
         middle = {key: median(run[key] for run in runs) for key in runs[0]}
         both = totals[size] = middle["request"] + middle["answer"]
         rows.append(
@@ -107,13 +106,6 @@ def main() -> None:
         _measure.floor("memory:", middle["peak"], MEMORY_FLOOR, "MiB"),
     )
     report.publish(record=chosen.record)
-
-
-def _run(size: int) -> dict[str, float]:
-    command = [sys.executable, __file__, "measure", str(size)]
-    said = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
-    figures: dict[str, float] = json.loads(said)
-    return figures
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import resource
-import subprocess
 import sys
 import time
 from statistics import median
@@ -91,7 +90,7 @@ def main() -> None:
     report = _measure.Report("rules").say(f"medians; rounds: {chosen.rounds}")
     rows, largest = [], {}
     for size in SIZES:
-        runs = [_run(size) for _ in range(chosen.rounds)]
+        runs = [_measure.in_child(__file__, size) for _ in range(chosen.rounds)]
         middle = {key: median(float(run[key]) for run in runs) for key in runs[0]}
         largest = middle
         times = [_measure.seconds(middle[key]) for key in ("parse", "compile", "accept", "lint")]
@@ -114,13 +113,6 @@ def main() -> None:
         _measure.floor(f"one trace through {LONG:,} rules", one * 1000, 20, "ms"),
     )
     report.publish(record=chosen.record)
-
-
-def _run(size: int) -> dict[str, float]:
-    command = [sys.executable, __file__, "measure", str(size)]
-    said = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
-    figures: dict[str, float] = json.loads(said)
-    return figures
 
 
 if __name__ == "__main__":

@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from netverify.dataplane.condition import Condition, equals
-from netverify.dataplane.encoding import Encoding, Set
+from netverify.dataplane.diagrams import Set
+from netverify.dataplane.encoding import Encoding
 from netverify.dataplane.errors import DataplaneError
 from netverify.dataplane.evaluator import Evaluator
 from netverify.dataplane.program import CompiledRule, Program

@@ -11,7 +11,7 @@ from netverify.dataplane.describe import Description
 from netverify.dataplane.packet import Packet, address
 from netverify.dataplane.program import Place
 from netverify.dataplane.sets import Set
-from netverify.dataplane.targets import Ending, Nat, NatKind, Reject, Verdict
+from netverify.dataplane.targets import Ending, Nat, Reject, Verdict
 from netverify.dataplane.trace import packet_facts
 
 
@@ -207,7 +207,3 @@ def _nat_words(nat: Nat, version: int) -> str:
 def _span(ends: Iterable[str]) -> str:
     low, high = ends
     return low if low == high else f"{low}-{high}"
-
-
-TO_DESTINATION = frozenset({NatKind.DNAT, NatKind.REDIRECT, NatKind.NETMAP})
-"""Translations that lead packets to another destination; NETMAP does so in PREROUTING and OUTPUT alone."""

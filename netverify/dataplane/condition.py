@@ -91,23 +91,22 @@ def all_of(parts: Iterable[Condition]) -> Condition:
     return found[0] if len(found) == 1 else All(found)
 
 
-def unknowns(condition: Condition) -> frozenset[Unknown]:
-    """The unknowns in a condition."""
-    if isinstance(condition, Unknown):
-        return frozenset({condition})
+def leaves(condition: Condition) -> Iterator[Within | Masked | Named | Unknown]:
+    """The tests of single fields and the unknowns that a condition is put together from."""
     if isinstance(condition, Not):
-        return unknowns(condition.part)
-    if isinstance(condition, All | AnyOf):
-        return frozenset().union(*map(unknowns, condition.parts))
-    return frozenset()
-
-
-def tested_fields(condition: Condition) -> Iterator[str]:
-    """The fields of packets that a condition asks for, each perhaps several times."""
-    if isinstance(condition, Not):
-        yield from tested_fields(condition.part)
+        yield from leaves(condition.part)
     elif isinstance(condition, All | AnyOf):
         for part in condition.parts:
-            yield from tested_fields(part)
-    elif not isinstance(condition, Unknown):
-        yield condition.field
+            yield from leaves(part)
+    else:
+        yield condition
+
+
+def unknowns(condition: Condition) -> frozenset[Unknown]:
+    """The unknowns in a condition."""
+    return frozenset(leaf for leaf in leaves(condition) if isinstance(leaf, Unknown))
+
+
+def tested_fields(condition: Condition) -> frozenset[str]:
+    """The fields of packets that a condition asks for."""
+    return frozenset(leaf.field for leaf in leaves(condition) if not isinstance(leaf, Unknown))

@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
-from oxidd.bcdd import BCDDFunction, BCDDManager
+from oxidd.bcdd import BCDDManager
 from oxidd.util import DDMemoryError
 
 from netverify.dataplane.condition import All, Condition, Masked, Named, Not, Unknown, Within
+from netverify.dataplane.diagrams import Set
 from netverify.dataplane.errors import DataplaneError
 from netverify.dataplane.fields import ABSENT, NAMES, encoded, together, width
 from netverify.dataplane.packet import State
 
-Set = BCDDFunction
 T = TypeVar("T")
 
 CAPACITY = 1 << 26

@@ -12,12 +12,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from netverify.dataplane.condition import Condition, equals
+from netverify.dataplane.diagrams import Diagrams
 from netverify.dataplane.packet import State
 from netverify.dataplane.rewrite import Add, Bits, CopyBits, Rewrite, Then, Untrack
 from netverify.dataplane.sets import PacketSets, Set
 
 
-class EntrySets:
+class EntrySets(Diagrams):
     """The algebra of one walk through chains that write into packets."""
 
     summarises = False
@@ -28,22 +29,6 @@ class EntrySets:
         self.written: dict[str, list[Set]] = {}
         """Each written field's bits, the most significant first: the packets that now have a one there."""
         self._seen: dict[Condition, Set] = {}
-
-    def both(self, left: Set, right: Set) -> Set:
-        """The packets in both."""
-        return left & right
-
-    def either(self, left: Set, right: Set) -> Set:
-        """The packets in one of the two."""
-        return left | right
-
-    def without(self, left: Set, right: Set) -> Set:
-        """The packets of the first that are not in the second."""
-        return left & ~right
-
-    def is_empty(self, packets: Set) -> bool:
-        """Whether no packet is in the set."""
-        return not packets.satisfiable()
 
     def satisfying(self, condition: Condition) -> Set:
         """The packets for which a condition holds, as they are now."""

@@ -11,7 +11,7 @@ from ipaddress import ip_network
 from types import MappingProxyType
 
 from netverify.dataplane.condition import ALWAYS, All, AnyOf, Condition, Masked, Named, Not, equals
-from netverify.dataplane.encoding import Set
+from netverify.dataplane.diagrams import Set
 from netverify.dataplane.packet import Address
 from netverify.dataplane.sets import PacketSets
 from netverify.dataplane.tracking import Found

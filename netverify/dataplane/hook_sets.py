@@ -14,7 +14,7 @@ from netverify.dataplane import found_sets
 from netverify.dataplane.bundles import BUNDLE, MANY, Bundler, Coming, Renamed, simple_endings
 from netverify.dataplane.condition import Named
 from netverify.dataplane.connections import SOURCE
-from netverify.dataplane.encoding import Set
+from netverify.dataplane.diagrams import Set
 from netverify.dataplane.entry import EntrySets
 from netverify.dataplane.evaluator import Evaluator
 from netverify.dataplane.hooks import Call, Filters, Stage, StageKind

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from netverify.dataplane import found_sets, readout
 from netverify.dataplane.condition import Named, Within, equals
-from netverify.dataplane.encoding import Set
+from netverify.dataplane.diagrams import Set
 from netverify.dataplane.found_sets import Reasons
 from netverify.dataplane.frames import routing_fields
 from netverify.dataplane.hook_sets import End, HookSets

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
 from netverify.dataplane.change import may_pass, may_stop
-from netverify.dataplane.condition import All, AnyOf, Condition, Masked, Named, Not, Unknown, Within, equals
+from netverify.dataplane.condition import Condition, Masked, Named, Within, equals, tested_fields
 from netverify.dataplane.entry import fields_of, forget
 from netverify.dataplane.evaluator import Evaluator, Exits
 from netverify.dataplane.packet import ICMPV6, State
@@ -103,7 +103,7 @@ class Onward:
             return True
         for chain in self._program.chains.values():
             for rule in chain.rules:
-                if any(field in _asked(test.condition) for test in rule.tests):
+                if any(field in tested_fields(test.condition) for test in rule.tests):
                     return True
                 if isinstance(rule.rewrite, CopyBits) and rule.rewrite.origin == field != rule.rewrite.field:
                     return True
@@ -275,14 +275,3 @@ class Onward:
 def _has_native(host: object) -> bool:
     native = getattr(host, "nft", None)
     return native is not None and bool(getattr(native, "tables", ()))
-
-
-def _asked(condition: Condition) -> set[str]:
-    """The fields that a condition asks for."""
-    if isinstance(condition, Unknown):
-        return set()
-    if isinstance(condition, Not):
-        return _asked(condition.part)
-    if isinstance(condition, All | AnyOf):
-        return {name for part in condition.parts for name in _asked(part)}
-    return {condition.field}

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from netverify.dataplane.condition import All, Condition, Named, equals
-from netverify.dataplane.encoding import CAPACITY, Set, with_room
+from netverify.dataplane.diagrams import Set
+from netverify.dataplane.encoding import CAPACITY, with_room
 from netverify.dataplane.errors import DataplaneError
 from netverify.dataplane.flood import Arrival, Flood, own_sources
 from netverify.dataplane.packet import Packet

@@ -15,7 +15,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from netverify.dataplane.condition import All, Condition, Masked, Named, equals
-from netverify.dataplane.encoding import CAPACITY, Set
+from netverify.dataplane.diagrams import Set
+from netverify.dataplane.encoding import CAPACITY
 from netverify.dataplane.found_sets import named
 from netverify.dataplane.hook_sets import End
 from netverify.dataplane.hooks import Filters

@@ -22,7 +22,7 @@ from oxidd.util import BooleanOperator
 
 from netverify.dataplane.bundles import MAPPING, Column, Rows, joined_rows
 from netverify.dataplane.condition import Condition
-from netverify.dataplane.encoding import Set
+from netverify.dataplane.diagrams import Set
 from netverify.dataplane.packet import Address, Packet
 from netverify.dataplane.sets import PacketSets
 

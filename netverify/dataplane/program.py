@@ -7,11 +7,11 @@ family and name, such as "inet filter"; a host's legacy tables, where it has bot
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
-from netverify.dataplane.condition import ALWAYS, All, AnyOf, Condition, Named, Not
+from netverify.dataplane.condition import ALWAYS, Condition, Named, leaves
 from netverify.dataplane.errors import DataplaneError
 from netverify.dataplane.matches import Context, compile_match, is_shared, text_of
 from netverify.dataplane.rewrite import Rewrite
@@ -105,22 +105,9 @@ class Program:
 
     def devices(self) -> frozenset[str]:
         """Every device that a rule asks for; those that begin with `eth` are `eth+`."""
-        found: set[str] = set()
-        for chain in self.chains.values():
-            for rule in chain.rules:
-                for test in rule.tests:
-                    found.update(_devices(test.condition))
-        return frozenset(found - {""})
-
-
-def _devices(condition: Condition) -> Iterator[str]:
-    if isinstance(condition, Named):
-        yield condition.name + "+" * condition.prefix
-    elif isinstance(condition, Not):
-        yield from _devices(condition.part)
-    elif isinstance(condition, All | AnyOf):
-        for part in condition.parts:
-            yield from _devices(part)
+        rules = (rule for chain in self.chains.values() for rule in chain.rules)
+        tested = (leaf for rule in rules for test in rule.tests for leaf in leaves(test.condition))
+        return frozenset(leaf.name + "+" * leaf.prefix for leaf in tested if isinstance(leaf, Named)) - {""}
 
 
 def compile_rules(

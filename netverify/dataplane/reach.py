@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from netverify.dataplane import readout
 from netverify.dataplane.algebra import OnePacket
 from netverify.dataplane.bundles import BUNDLE, Bundler, simple_endings
 from netverify.dataplane.condition import Condition, Named, equals
@@ -96,14 +97,13 @@ def _passages(
     packets = sets.union([part.packets for part in parts])
     if only is not None:
         packets = packets & sets.satisfying(only)
+    held = {pair[:2] for pair in readout.by_devices(sets, packets.exists(sets.cube("state")))}
     found = []
     for source in named:
         entering = packets & sets.satisfying(Named("in_interface", source))
-        if sets.is_empty(entering):
-            continue
         for target in named:
-            passing = entering & sets.satisfying(Named("out_interface", target))
-            if not sets.is_empty(passing):
+            if (source, target) in held:
+                passing = entering & sets.satisfying(Named("out_interface", target))
                 found.append(_passage(program, lens, parts, passing, source, target))
     return found
 

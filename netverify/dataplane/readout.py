@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from netverify.dataplane.condition import All, Condition, Within, equals
-from netverify.dataplane.encoding import Encoding, Set
+from netverify.dataplane.diagrams import Set
+from netverify.dataplane.encoding import Encoding
 from netverify.dataplane.packet import ICMP, ICMPV6, TCP, UDP, Packet, State
 
 Ranges = tuple[tuple[int, int], ...]

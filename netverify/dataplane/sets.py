@@ -11,7 +11,8 @@ from oxidd.bcdd import BCDDFunction
 
 from netverify.dataplane import readout
 from netverify.dataplane.condition import Condition, Named, equals
-from netverify.dataplane.encoding import CAPACITY, LARGEST, OTHER, Encoding, Set, with_room
+from netverify.dataplane.diagrams import Diagrams, Set
+from netverify.dataplane.encoding import CAPACITY, LARGEST, OTHER, Encoding, with_room
 from netverify.dataplane.fields import FIRST
 from netverify.dataplane.ordering import order_for
 from netverify.dataplane.packet import Packet, State
@@ -22,7 +23,7 @@ from netverify.dataplane.rewrite import Add, Bits, CopyBits, Rewrite, Then, Untr
 __all__ = ["CAPACITY", "LARGEST", "OTHER", "Box", "PacketSets", "Set", "named_devices", "with_room"]
 
 
-class PacketSets(Encoding):
+class PacketSets(Encoding, Diagrams):
     """All packets of one IP version on one host, and every subset of them."""
 
     summarises = True
@@ -57,22 +58,6 @@ class PacketSets(Encoding):
         return cls(version, devices, others=others, capacity=capacity, order=order_for(programs))
 
     # --- the algebra ----------------------------------------------------------------------------------------
-
-    def both(self, left: Set, right: Set) -> Set:
-        """The packets in both."""
-        return left & right
-
-    def either(self, left: Set, right: Set) -> Set:
-        """The packets in one of the two."""
-        return left | right
-
-    def without(self, left: Set, right: Set) -> Set:
-        """The packets of the first that are not in the second."""
-        return left & ~right
-
-    def is_empty(self, packets: Set) -> bool:
-        """Whether no packet is in the set."""
-        return not packets.satisfiable()
 
     def rewritten(self, packets: Set, rewrite: Rewrite) -> Set:
         """What becomes of the packets: the image of the set."""

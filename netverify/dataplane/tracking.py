@@ -13,7 +13,7 @@ from functools import cache
 from netverify.dataplane.bundles import Rows
 from netverify.dataplane.condition import All, AnyOf, Condition, Not, Within, equals
 from netverify.dataplane.connections import DESTINATION, SOURCE, Connections
-from netverify.dataplane.encoding import Set
+from netverify.dataplane.diagrams import Set
 from netverify.dataplane.packet import ICMP, ICMPV6, TCP, WITH_PORTS, Packet, State
 from netverify.dataplane.pieces import Bits, Known, Lens, Now, Piece
 from netverify.dataplane.sets import PacketSets

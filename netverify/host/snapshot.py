@@ -46,10 +46,6 @@ class HostSnapshot:
     containers: tuple[HostContainer, ...] = ()
     missing: Mapping[str, str] = field(default_factory=dict)
 
-    def is_missing(self, *parts: str) -> tuple[str, ...]:
-        """Those of the parts that were not collected."""
-        return tuple(part for part in parts if part in self.missing)
-
 
 _SAVED = (
     ("iptables-save.txt", 4, None),

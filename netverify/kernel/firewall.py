@@ -24,9 +24,9 @@ from netverify.kernel.namespace import Namespace, Visitor
 from netverify.kernel.tally import Tally
 from netverify.model.naming import describe
 from netverify.ruleset import RulePlace, Ruleset
+from netverify.ruleset.vocabulary import BUILTIN_CHAINS
 
 DROPPING = frozenset({"DROP", "REJECT"})
-BUILTIN_TABLES = ("filter", "nat", "mangle", "raw", "security")
 
 
 class Backend(Enum):
@@ -65,6 +65,30 @@ def default_backend() -> Backend:
     return Backend.NFT if "nf_tables" in said else Backend.LEGACY
 
 
+def run_inside(visitor: Visitor, namespace: Namespace, command: Sequence[str], stdin: str) -> str:
+    """Run a program of a packet filter in a namespace; returns what it printed.
+
+    Raises FirewallError with its own words, and the line of `stdin` that they name, MissingCapability where
+    this machine does not have it.
+    """
+    if shutil.which(command[0]) is None:
+        package = _PACKAGES.get(command[0], "iptables")
+        raise MissingCapability(
+            command[0], "the program is not installed", f"Install it: apt-get install {package}"
+        )
+    done = visitor.visit(
+        namespace,
+        lambda: subprocess.run(command, input=stdin, capture_output=True, text=True, check=False),
+    )
+    if done.returncode != 0:
+        said = done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}"
+        raise FirewallError(f"{namespace.name}: {' '.join(command)}: {said}{_context(said, stdin)}")
+    return done.stdout
+
+
+_PACKAGES = {"nft": "nftables", "ipset": "ipset"}
+
+
 @dataclass(frozen=True)
 class Firewall:
     """The rules of one namespace in one backend."""
@@ -74,14 +98,7 @@ class Firewall:
     backend: Backend
 
     def _run(self, command: Sequence[str], stdin: str = "") -> str:
-        done = self.visitor.visit(
-            self.namespace,
-            lambda: subprocess.run(command, input=stdin, capture_output=True, text=True, check=False),
-        )
-        if done.returncode != 0:
-            said = done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}"
-            raise FirewallError(f"{self.namespace.name}: {' '.join(command)}: {said}{_context(said, stdin)}")
-        return done.stdout
+        return run_inside(self.visitor, self.namespace, command, stdin)
 
     def restore(self, text: str, *, version: int = 4) -> None:
         """Replace the tables that `text` (iptables-save format) names, each in one transaction."""
@@ -122,14 +139,9 @@ class Firewall:
         self.restore("".join(f"*{name}\n{_BUILTIN[name]}COMMIT\n" for name in tables), version=version)
 
 
-_CHAINS = {
-    "filter": ("INPUT", "FORWARD", "OUTPUT"),
-    "nat": ("PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"),
-    "mangle": ("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"),
-    "raw": ("PREROUTING", "OUTPUT"),
-    "security": ("INPUT", "FORWARD", "OUTPUT"),
+_BUILTIN = {
+    name: "".join(f":{chain} ACCEPT [0:0]\n" for chain in chains) for name, chains in BUILTIN_CHAINS.items()
 }
-_BUILTIN = {name: "".join(f":{chain} ACCEPT [0:0]\n" for chain in chains) for name, chains in _CHAINS.items()}
 
 
 def _context(said: str, text: str) -> str:

@@ -6,14 +6,11 @@ prove that a silence is a drop.
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from netverify.errors import MissingCapability
-from netverify.kernel.firewall import FirewallError
+from netverify.kernel.firewall import run_inside
 from netverify.kernel.namespace import Namespace, Visitor
 from netverify.kernel.tally import Tally
 from netverify.ruleset import NftRule, NftRuleset, belongs_to_iptables
@@ -78,19 +75,7 @@ class NftFirewall:
         return Tally(dropped, answered)
 
     def _run(self, arguments: Sequence[str], stdin: str = "") -> str:
-        if shutil.which(PROGRAM) is None:
-            raise MissingCapability(
-                PROGRAM, "the program is not installed", "Install it: apt-get install nftables"
-            )
-        command = [PROGRAM, *arguments]
-        done = self.visitor.visit(
-            self.namespace,
-            lambda: subprocess.run(command, input=stdin, capture_output=True, text=True, check=False),
-        )
-        if done.returncode != 0:
-            said = done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}"
-            raise FirewallError(f"{self.namespace.name}: {' '.join(command)}: {said}")
-        return done.stdout
+        return run_inside(self.visitor, self.namespace, [PROGRAM, *arguments], stdin)
 
 
 def _words(rule: NftRule) -> str:

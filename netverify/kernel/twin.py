@@ -7,7 +7,6 @@ host's snapshot is the model's second opinion, and never touches the host.
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,10 +15,10 @@ from itertools import count
 from netverify.dataplane.ipset import IpSet
 from netverify.dataplane.view import DEFAULT_RULES, LOCAL, LOOPBACK, HostView, Link, Route
 from netverify.dataplane.world import Plug, Wire, World
-from netverify.errors import InputError, KernelError, MissingCapability
+from netverify.errors import InputError, KernelError
 from netverify.kernel import capabilities, netlink, sysctls
 from netverify.kernel.engines.engine import Relay
-from netverify.kernel.firewall import Backend
+from netverify.kernel.firewall import Backend, run_inside
 from netverify.kernel.lab import Lab
 from netverify.kernel.plan import LOOPBACK as LOOPBACK_INDEX
 from netverify.kernel.plan import Plan
@@ -213,7 +212,7 @@ class _Builder:
                 self._restore(view.name, rules, Backend.LEGACY)
             if view.nft.tables:
                 self.lab.nft_firewall(view.name).load(view.nft)
-        except (KernelError, MissingCapability) as error:
+        except KernelError as error:
             yield NotTwinned(view.name, "rules", str(error))
 
     def _restore(self, node: str, rules: Ruleset, backend: Backend | None) -> None:
@@ -226,14 +225,7 @@ class _Builder:
             _restored(name, held if isinstance(held, IpSet) else _of_networks(held))
             for name, held in view.sets.items()
         )
-        done = self.lab.visit(
-            view.name,
-            lambda: subprocess.run(
-                ["ipset", "restore"], input=text, capture_output=True, text=True, check=False
-            ),
-        )
-        if done.returncode != 0:
-            raise KernelError(f"ipset restore: {done.stderr.strip()}")
+        run_inside(self.lab.visitor, self.lab.namespace(view.name), ["ipset", "restore"], text)
 
     def _relays(self, view: HostView) -> None:
         space = self.lab.namespace(view.name)

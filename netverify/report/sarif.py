@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import quote
 
 from netverify import __version__
 from netverify.audit.finding import Finding, Severity, in_order
@@ -97,6 +98,4 @@ def _result(finding: Finding, index: int, host: str, snapshot: str) -> dict[str,
 
 
 def _uri(path: str) -> str:
-    from urllib.parse import quote
-
     return quote(path, safe="/:@")

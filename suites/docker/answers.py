@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, replace
-from ipaddress import ip_address, ip_network
+from dataclasses import dataclass
 
+from fixtures.misled import mislead, misled
 from netverify.dataplane.discovery import SOLICITATION
 from netverify.dataplane.packet import ICMPV6, Packet
-from netverify.dataplane.view import DEFAULT, LOCAL, MAIN, Route, RoutingRule
 from netverify.dataplane.world import World
 from netverify.kernel.lab import Lab
 from netverify.kernel.questions import ask_pairs
@@ -18,7 +17,7 @@ from netverify.reachability.symbols import Symbol, symbol_of
 from netverify.topology.model import Topology
 from suites.docker.grid import QUESTIONS, Question
 
-STRANGE = 99  # a routing table
+NEIGHBOUR = ("neighbour", "198.51.100.20")  # who is led astray, and his address
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class Answer:
 def observed(lab: Lab, topology: Topology) -> dict[Question, Answer]:
     """Build the lab and ask it everything, one protocol and port after the other."""
     lab.up(topology)
-    _mislead(lab)
+    mislead(lab, *NEIGHBOUR)
     by_probe: dict[Probe, list[Question]] = defaultdict(list)
     for question in QUESTIONS:
         by_probe[question.probe].append(question)
@@ -55,7 +54,7 @@ def observed(lab: Lab, topology: Topology) -> dict[Question, Answer]:
 def predicted(topology: Topology) -> dict[Question, Answer]:
     """What the model says to the same."""
     topology = topology.resolved()
-    world = _misled(predicted_world(topology, {}, {}))
+    world = misled(predicted_world(topology, {}, {}), *NEIGHBOUR)
     return {question: _predicted(topology, world, question) for question in QUESTIONS}
 
 
@@ -79,32 +78,3 @@ def _predicted(topology: Topology, world: World, question: Question) -> Answer:
 def _on_link(world: World, sender: str, packet: Packet) -> bool:
     addresses = [one for link in world.stacks[sender].view.links for one in link.addresses]
     return any(packet.destination_address in address.network for address in addresses)
-
-
-def _mislead(lab: Lab) -> None:
-    """The neighbour sends what is for 127.0.0.1 to the host (moby#45610), not to himself."""
-    commands = (
-        "ip rule add pref 10 lookup local",
-        "ip rule del pref 0",
-        f"ip rule add pref 5 to 127.0.0.1 lookup {STRANGE}",
-        f"ip route add 127.0.0.1 via 198.51.100.10 src 198.51.100.20 table {STRANGE}",
-    )
-    lab.run("neighbour", ["sh", "-ec", "; ".join(commands)])
-
-
-def _misled(world: World) -> World:
-    """The same in the model."""
-    loop, host, own = (ip_address(text) for text in ("127.0.0.1", "198.51.100.10", "198.51.100.20"))
-    way = Route(ip_network(loop), host, "eth0", own, table=STRANGE)
-    rules = (
-        RoutingRule(5, STRANGE, destination=ip_network(loop)),
-        RoutingRule(10, LOCAL),
-        RoutingRule(32766, MAIN),
-        RoutingRule(32767, DEFAULT),
-    )
-    views = [stack.view for stack in world.stacks.values()]
-    views = [
-        replace(view, routes=(*view.routes, way), routing_rules=rules) if view.name == "neighbour" else view
-        for view in views
-    ]
-    return World(views, world.wires)

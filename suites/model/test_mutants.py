@@ -11,15 +11,13 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from ipaddress import ip_address, ip_network
 
 import pytest
 
+from fixtures.misled import mislead, misled
 from netverify.dataplane.difference import compare
 from netverify.dataplane.program import Program
 from netverify.dataplane.sets import PacketSets
-from netverify.dataplane.view import DEFAULT, LOCAL, MAIN, Route, RoutingRule
-from netverify.dataplane.world import World
 from netverify.kernel.conntrack import Conntrack
 from netverify.kernel.lab import Lab
 from netverify.kernel.questions import ask_pairs
@@ -71,36 +69,7 @@ def _observed(lab: Lab, questions: Sequence[Question]) -> dict[Question, Answer]
 
 # --- the stranger, who leads 127.0.0.1 to the host (moby#45610) ---------------------------------------------
 
-STRANGE = 99  # a routing table
-
-
-def _mislead(lab: Lab) -> None:
-    """The stranger's own loopback addresses no longer come first."""
-    for command in (
-        "ip rule add pref 10 lookup local",
-        "ip rule del pref 0",
-        f"ip rule add pref 5 to 127.0.0.1 lookup {STRANGE}",
-        f"ip route add 127.0.0.1 via 198.51.100.10 src 198.51.100.30 table {STRANGE}",
-    ):
-        lab.run("stranger", command)
-
-
-def _misled(world: World) -> World:
-    """The same in the model."""
-    loop, host, own = (ip_address(text) for text in ("127.0.0.1", "198.51.100.10", "198.51.100.30"))
-    way = Route(ip_network(loop), host, "eth0", own, table=STRANGE)
-    rules = (
-        RoutingRule(5, STRANGE, destination=ip_network(loop)),
-        RoutingRule(10, LOCAL),
-        RoutingRule(32766, MAIN),
-        RoutingRule(32767, DEFAULT),
-    )
-    views = [stack.view for stack in world.stacks.values()]
-    views = [
-        replace(view, routes=(*view.routes, way), routing_rules=rules) if view.name == "stranger" else view
-        for view in views
-    ]
-    return World(views, world.wires)
+STRANGER = ("stranger", "198.51.100.30")  # his name and address
 
 
 # --- what no question shows ---------------------------------------------------------------------------------
@@ -185,8 +154,10 @@ def test_every_mutant(lab: Lab, documented: Documented, proxy: bool) -> None:
     """Predicted equals observed for each, and each shows that is not equivalent and not in the table."""
     daemon = DockerDaemon("24.0", userland_proxy=proxy)
     lab.up(documented("docker-four-bridges").with_host("host", docker=daemon))
-    _mislead(lab)
-    predictor = Predictor(lab.topology, _misled(predicted_world(lab.topology, {}, {})), "host", _questions())
+    mislead(lab, *STRANGER)
+    predictor = Predictor(
+        lab.topology, misled(predicted_world(lab.topology, {}, {}), *STRANGER), "host", _questions()
+    )
     base = predictor.answers
     assert _observed(lab, predictor.questions) == base
 

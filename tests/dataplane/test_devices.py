@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from netverify.dataplane.bundles import Coming
 from netverify.dataplane.condition import All, Named, equals
-from netverify.dataplane.encoding import Set
+from netverify.dataplane.diagrams import Set
 from netverify.dataplane.readout import by_devices
 from netverify.dataplane.sets import PacketSets
 

@@ -23,10 +23,10 @@ from netverify.dataplane.trace import PolicyStep, RuleStep
 from netverify.dataplane.view import HostView, Link
 from netverify.ruleset import NftRuleset, Ruleset, Table
 from netverify.ruleset.vocabulary import BUILTIN_CHAINS
+from tests.dataplane.isolated import BRIDGES, ISOLATED
 from tests.strategies.dataplane import HOST, headers, hosts, packets, rulesets
 
 SMALL = 1 << 20
-BRIDGES = ("br-a", "br-b", "br-c")
 VIEW = HostView(
     "host",
     (
@@ -34,20 +34,6 @@ VIEW = HostView(
         Link.of("eth0", "192.0.2.1/24"),
     ),
 ).with_connected_routes()
-ISOLATED = """*filter
-:FORWARD ACCEPT [0:0]
-:STAGE1 - [0:0]
-:STAGE2 - [0:0]
--A FORWARD -j STAGE1
--A FORWARD -o br-c -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
--A FORWARD -i eth0 -p tcp -m tcp --dport 80 -j ACCEPT
--A FORWARD -i eth0 -j DROP
--A STAGE1 -i br-a ! -o br-a -j STAGE2
--A STAGE1 -i br-b ! -o br-b -j STAGE2
--A STAGE2 -o br-a -j DROP
--A STAGE2 -o br-b -j DROP
-COMMIT
-"""
 PORTS = "-p tcp -m tcp --dport"
 
 

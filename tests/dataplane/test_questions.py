@@ -15,25 +15,11 @@ from netverify.dataplane.reach import passages
 from netverify.dataplane.sets import PacketSets
 from netverify.dataplane.view import HostView, Link
 from netverify.ruleset import Ruleset
+from tests.dataplane.isolated import BRIDGES, ISOLATED
 from tests.strategies.dataplane import HOST, filters, packets
 
 SMALL = 1 << 20
-BRIDGES = ("br-a", "br-b", "br-c")
 VIEW = HostView("host", (*(Link.of(name) for name in BRIDGES), Link.of("eth0", "192.0.2.1/24")))
-ISOLATED = """*filter
-:FORWARD ACCEPT [0:0]
-:STAGE1 - [0:0]
-:STAGE2 - [0:0]
--A FORWARD -j STAGE1
--A FORWARD -o br-c -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
--A FORWARD -i eth0 -p tcp -m tcp --dport 80 -j ACCEPT
--A FORWARD -i eth0 -j DROP
--A STAGE1 -i br-a ! -o br-a -j STAGE2
--A STAGE1 -i br-b ! -o br-b -j STAGE2
--A STAGE2 -o br-a -j DROP
--A STAGE2 -o br-b -j DROP
-COMMIT
-"""
 
 
 def _program(text: str, view: HostView = VIEW) -> Program:

@@ -97,11 +97,10 @@ def test_every_generation_comes_back_as_it_was_written(load_nft_alone, version, 
             assert chains(load_nft_alone(written)) == chains(written)
 
 
+@pytest.mark.needs("nft")
 @pytest.mark.parametrize("case", hosts("29.7.2"))
 def test_the_nftables_backend_comes_back_as_it_was_written(case):
     """But for the order of elements in sets, of which the kernel keeps none."""
-    if shutil.which("nft") is None:
-        pytest.skip("no nft here")
     host = replace(hosts("29.7.2")[case], backend="nftables", accept_fwmark="0x1/3")
     written = nft_rules(host)
     done = subprocess.run(

@@ -92,7 +92,7 @@ def build(visitor: Visitor, channels: Mapping[str, tuple[Namespace, Channel]]) -
             for route in site.ROUTES[version]
         ],
     )
-    by_mark = netlink.add_mark_rule(4, 100, site.MARKED_TABLE, site.MARK, site.MARK_MASK)
+    by_mark = netlink.add_rule(4, 100, site.MARKED_TABLE, mark=site.MARK, mask=site.MARK_MASK)
     host.send(site.HOST, [by_mark])
     carrier.settle(
         visitor,

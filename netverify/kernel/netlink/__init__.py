@@ -45,7 +45,6 @@ from netverify.kernel.netlink.request import (
 )
 from netverify.kernel.netlink.routes import (
     add_address,
-    add_mark_rule,
     add_route,
     add_rule,
     delete_address,
@@ -74,7 +73,6 @@ __all__ = [
     "add_forwarding_entry",
     "add_ipvlan",
     "add_macvlan",
-    "add_mark_rule",
     "add_neighbour",
     "add_route",
     "add_rule",

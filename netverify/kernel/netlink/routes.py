@@ -70,11 +70,6 @@ def add_route(
     return _route(RTM_NEWROUTE, flags, destination, via, device, source, kind, onlink, table, metric)
 
 
-def add_mark_rule(version: int, priority: int, table: int, mark: int, mask: int) -> Request:
-    """Have packets whose mark, cut down by `mask`, is `mark` routed by a table (ip-rule(8), fwmark)."""
-    return add_rule(version, priority, table, mark=mark, mask=mask)
-
-
 def add_rule(
     version: int,
     priority: int,
