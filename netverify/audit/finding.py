@@ -75,11 +75,28 @@ class CellReference:
 
 
 @dataclass(frozen=True, slots=True)
+class Sending:
+    """A packet that a twin can be asked to send, and whether the model says that it arrives.
+
+    `source` is an endpoint's name; `protocol`, `port` and `version` are those of a `reachability.Probe`.
+    """
+
+    source: str
+    address: str
+    protocol: str
+    port: int | None
+    version: int
+    source_address: str | None = None
+    arrives: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
-    """A packet that shows it, and its way through the host, line by line."""
+    """A packet that shows it, its way through the host, line by line, and how to send it."""
 
     packet: str
     trace: tuple[str, ...] = ()
+    sending: Sending | None = None
 
 
 @dataclass(frozen=True, slots=True)

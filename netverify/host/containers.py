@@ -6,6 +6,7 @@ Only what a packet can notice is read: environment variables, labels and command
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Interface, IPv6Interface
 
@@ -42,13 +43,20 @@ class Attachment:
 
 @dataclass(frozen=True)
 class HostContainer:
-    """A running container. `devices` and `routes` are those of its own namespace, None if not collected."""
+    """A running container. `devices` and `routes` are those of its own namespace, None if not collected.
+
+    `exposed` are the ports (protocol, number) that its image or its command names, published or not;
+    `capabilities` those that it was given beyond what the engine gives everybody.
+    """
 
     name: str
     identity: str
     mode: str = "bridge"
     attachments: tuple[Attachment, ...] = ()
     publications: tuple[Publication, ...] = ()
+    exposed: tuple[tuple[str, int], ...] = ()
+    privileged: bool = False
+    capabilities: frozenset[str] = frozenset()
     devices: tuple[Device, ...] | None = None
     routes: tuple[HostRoute, ...] | None = None
 
@@ -61,7 +69,10 @@ class HostContainer:
 
 @dataclass(frozen=True)
 class HostNetwork:
-    """A network of the engine; `bridge` is the device of one with the driver bridge."""
+    """A network of the engine; `bridge` is the device of one with the driver bridge.
+
+    `options` are the driver's; `is_ingress` says that it is a swarm's, which publishes services' ports.
+    """
 
     name: str
     identity: str
@@ -69,6 +80,13 @@ class HostNetwork:
     bridge: str | None = None
     subnets: tuple[Network, ...] = ()
     internal: bool = False
+    ipv6: bool = False
+    is_ingress: bool = False
+    options: tuple[tuple[str, str], ...] = ()
+
+    def option(self, name: str, default: str = "") -> str:
+        """An option of the driver; the names of the driver bridge begin with `com.docker.network.`."""
+        return dict(self.options).get(name, default)
 
 
 def read_containers(document: Cursor) -> tuple[HostContainer, ...]:
@@ -104,9 +122,39 @@ def _container(container: Cursor) -> HostContainer:
     if settings is not None and settings.has("Ports"):
         for port, bindings in settings.at("Ports").members():
             publications += _publications(port, bindings)
+    exposed = container.at("Config") if container.has("Config") else None
     return HostContainer(
-        name, container.text("Id", name), mode, tuple(attachments), tuple(dict.fromkeys(publications))
+        name,
+        container.text("Id", name),
+        mode,
+        tuple(attachments),
+        tuple(dict.fromkeys(publications)),
+        tuple(_exposed(exposed)) if exposed is not None else (),
+        config is not None and config.flag("Privileged"),
+        _capabilities(config) if config is not None else frozenset(),
     )
+
+
+def _exposed(config: Cursor) -> Iterator[tuple[str, int]]:
+    for port, member in config.at("ExposedPorts").members() if config.has("ExposedPorts") else ():
+        number, protocol = _port(port, member)
+        yield protocol, number
+
+
+def _capabilities(config: Cursor) -> frozenset[str]:
+    """Podman writes CAP_NET_ADMIN, Docker repeats what it was told: NET_ADMIN, net_admin, CAP_NET_ADMIN."""
+    if not config.has("CapAdd"):
+        return frozenset()
+    given = (member.typed(str) for member in config.at("CapAdd").items())
+    return frozenset(name.upper().removeprefix("CAP_") for name in given)
+
+
+def _port(port: str, member: Cursor) -> tuple[int, str]:
+    """A key such as 80/tcp."""
+    number, _, protocol = port.partition("/")
+    if not (number.isascii() and number.isdecimal() and int(number) < 65536):
+        raise member.error(f"a port before the slash of its key, and not {quoted(number)}")
+    return int(number), protocol or "tcp"
 
 
 def _attachment(network: str, given: Cursor) -> Attachment:
@@ -129,15 +177,13 @@ def _publications(port: str, bindings: Cursor) -> list[Publication]:
     """The bindings of one port, which are null for a port that is exposed and not published."""
     if bindings.value is None:
         return []
-    number, _, protocol = port.partition("/")
-    if not (number.isascii() and number.isdecimal() and int(number) < 65536):
-        raise bindings.error(f"a port before the slash of its key, and not {quoted(number)}")
+    number, protocol = _port(port, bindings)
     found = []
     for binding in bindings.items():
         address = binding.at("HostIp").address() if binding.has("HostIp") else None
         if address is not None and address.is_unspecified:
             address = None
-        found.append(Publication(protocol or "tcp", address, binding.number("HostPort", 0), int(number)))
+        found.append(Publication(protocol, address, binding.number("HostPort", 0), number))
     return found
 
 
@@ -153,4 +199,14 @@ def _network(network: Cursor) -> HostNetwork:
     if driver == "bridge":  # bridge_linux.go of moby: defaultBridgeName, and "br-" with 12 digits of the id
         default = "docker0" if name == "bridge" else f"br-{identity[:12]}"
         bridge = options.text("com.docker.network.bridge.name", default) or default
-    return HostNetwork(name, identity, driver, bridge, tuple(subnets), network.flag("Internal"))
+    return HostNetwork(
+        name,
+        identity,
+        driver,
+        bridge,
+        tuple(subnets),
+        network.flag("Internal"),
+        network.flag("EnableIPv6"),
+        network.flag("Ingress"),
+        tuple((key, option.typed(str)) for key, option in options.members()),
+    )

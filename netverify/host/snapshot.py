@@ -10,8 +10,9 @@ from typing import TypeVar
 from netverify.errors import Place
 from netverify.host.containers import HostContainer, HostNetwork, read_containers, read_networks
 from netverify.host.devices import Device, read_devices
+from netverify.host.engine import Engine, read_engine
 from netverify.host.errors import SnapshotError
-from netverify.host.parts import Parts
+from netverify.host.parts import META, Parts
 from netverify.host.plain import Listener, read_listeners, read_sysctls
 from netverify.host.routing import HostRoute, HostRule, read_routes, read_rules
 from netverify.ruleset import NftRuleset, Ruleset, RulesetError, RulesetSyntaxError
@@ -30,7 +31,8 @@ class HostSnapshot:
     `rules` holds the iptables rules by IP version and backend, `nft` all of nftables (with iptables-nft's
     rules once more), `ipsets` the text of `ipset save`. Whatever is empty may not have been looked at:
     `missing` says for each part that was not collected why, and who asks for something that depends on it has
-    to say that the answer is unknown.
+    to say that the answer is unknown. `kernel` is its release as uname(2) gives it, "" if nobody wrote it
+    down.
     """
 
     name: str
@@ -44,6 +46,8 @@ class HostSnapshot:
     listeners: tuple[Listener, ...] = ()
     networks: tuple[HostNetwork, ...] = ()
     containers: tuple[HostContainer, ...] = ()
+    engine: Engine | None = None
+    kernel: str = ""
     missing: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -56,7 +60,7 @@ _SAVED = (
 _EXPECTED = (
     *(part for part, _, _ in _SAVED),
     *("nft.json", "addr.json", "route.json", "rule.json", "sysctl.txt", "ipset.txt", "listen.txt"),
-    *("docker-networks.json", "docker-containers.json"),
+    *("docker-info.json", "docker-networks.json", "docker-containers.json"),
 )
 
 
@@ -93,6 +97,8 @@ def read_snapshot(parts: Parts) -> HostSnapshot:
         listeners=_plain(parts, "listen.txt", read_listeners, ()),
         networks=read_networks(parts.document("docker-networks.json")) if has("docker-networks.json") else (),
         containers=tuple(inside),
+        engine=read_engine(parts.document("docker-info.json")) if has("docker-info.json") else None,
+        kernel=parts.document(META).text("kernel", "") if has(META) else "",
         missing=missing,
     )
 

@@ -22,6 +22,7 @@ from netverify.kernel.firewall import Backend, run_inside
 from netverify.kernel.lab import Lab
 from netverify.kernel.plan import LOOPBACK as LOOPBACK_INDEX
 from netverify.kernel.plan import Plan
+from netverify.kernel.twin_names import nameable
 from netverify.ruleset import Ruleset
 
 VOID = "(void)"
@@ -48,16 +49,14 @@ def realise(lab: Lab, world: World) -> tuple[NotTwinned, ...]:
     """
     if lab.channels:
         raise InputError("this lab already holds something; open another lab for the twin")
-    views = {name: stack.view for name, stack in world.stacks.items()}
+    views, wires = nameable({name: stack.view for name, stack in world.stacks.items()}, world.wires)
     ipv6 = any(
         address.version == 6 for view in views.values() for link in view.links for address in link.addresses
     )
-    switches = {
-        wire: f"(switch {number})" for number, wire in enumerate(w for w in world.wires if _is_shared(w))
-    }
+    switches = {wire: f"(switch {number})" for number, wire in enumerate(w for w in wires if _is_shared(w))}
     lab.create_namespaces([*views, *switches.values(), VOID], ipv6=ipv6)
     lab.plan = Plan({name: space for name, (space, _) in lab.channels.items()}, (4, 6) if ipv6 else (4,))
-    return tuple(_Builder(lab, views, switches).build(world.wires))
+    return tuple(_Builder(lab, views, switches).build(wires))
 
 
 class _Builder:
@@ -155,8 +154,11 @@ class _Builder:
 
     def _routes(self, view: HostView) -> None:
         settings = self.plan.settings[view.name]
-        wanted = [route for route in dict.fromkeys(view.routes) if not _by_kernel(view, route)]
-        for route in sorted(wanted, key=lambda route: route.via is not None):
+        first: dict[object, Route] = {}  # of equal ones: the kernel holds one, and routing takes the first
+        for route in view.routes:
+            if not _by_kernel(view, route):
+                first.setdefault((route.destination, route.table, route.metric), route)
+        for route in sorted(first.values(), key=lambda route: route.via is not None):
             if route.device is not None and not self._is_there(view.name, route.device):
                 continue
             device = None if route.device is None else self.plan.device(view.name, route.device)

@@ -7,13 +7,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from itertools import groupby
 from typing import Any, Final
 
-from netverify.dataplane.packet import Packet
-from netverify.dataplane.trace import Event, PolicyStep, RuleStep, Step, Trace, changes
 from netverify.dataplane.world import Exchange
-from netverify.model.naming import place_words
+from netverify.model.narration import exchange_lines
 from netverify.model.questions import (
     ARRIVES,
     BLOCKED,
@@ -26,7 +23,6 @@ from netverify.model.questions import (
 )
 from netverify.reachability.text import printable
 
-_INDENT: Final = "          "
 EXIT_CODES: Final = {ARRIVES: 0, UNANSWERED: 1, BLOCKED: 1, UNSENT: 1, UNKNOWN: 3}
 
 
@@ -34,7 +30,7 @@ def render(answer: Answer, *, every_rule: bool = False) -> str:
     """The whole answer; rules that did not match only with `every_rule`."""
     question = answer.question
     lines = [f"{question.probe} from {question.source} to {question.target}, {answer.subject.title}"]
-    lines += _exchange_lines(answer.exchange, "", every_rule)
+    lines += exchange_lines(answer.exchange, every_rule=every_rule)
     lines += ["", f"Result: {verdict(answer)}"]
     rule = None if answer.exchange is None else deciding(answer.exchange)
     if rule is not None:
@@ -143,63 +139,3 @@ def who(node: str) -> str:
 
 def _outcome(found: Exchange) -> str:
     return "dropped in silence" if found.outcome == "filtered" else f"{found.outcome}, and the sender is told"
-
-
-def _exchange_lines(found: Exchange | None, prefix: str, every_rule: bool) -> Iterator[str]:
-    if found is None:
-        return
-    yield from _trace_lines(found.request, f"{prefix}Request", every_rule)
-    if found.beyond is not None:
-        yield from _exchange_lines(found.beyond, f"{prefix}Proxy's ", every_rule)
-    if found.answer is not None:
-        yield from _trace_lines(found.answer, f"{prefix}Answer", every_rule)
-
-
-def _trace_lines(trace: Trace, title: str, every_rule: bool) -> Iterator[str]:
-    yield ""
-    yield f"{title}  {trace.packet}"
-    shown = [step for step in trace.steps if every_rule or not _is_unmatched(step)]
-    phases = [(key, list(steps)) for key, steps in groupby(shown, key=lambda step: (step.host, step.hook))]
-    for number, ((host, hook), steps) in enumerate(phases, 1):
-        last = number == len(phases)
-        devices = _devices(steps[-1].packet)
-        result = trace.verdict.upper() if last else "PASSED"
-        yield ""
-        yield f"{number:>4}  {host}  {hook or 'host'}" + (f"  {devices}" if devices else "") + f"  {result}"
-        for step in steps:
-            yield from (_INDENT + line for line in _step_lines(step, every_rule))
-
-
-def _is_unmatched(step: Step) -> bool:
-    return isinstance(step, RuleStep) and not step.matched
-
-
-def _step_lines(step: Step, every_rule: bool) -> Iterator[str]:
-    if isinstance(step, Event):
-        written = [] if step.after is None else changes(step.packet, step.after)
-        text = step.text if not written else "; ".join(written)
-        yield f"{step.what}: {text}"
-        return
-    if isinstance(step, PolicyStep):
-        yield f"{'> ' if every_rule else ''}{place_words(step.place)} {step.chain.policy.value}"
-        return
-    place = place_words(step.place)
-    rule = str(step.rule.rule).removeprefix(f"-A {step.place.chain} ")
-    if step.matched:
-        mark = "> " if every_rule else ""
-        yield f"{mark}{place}: {rule}"
-        if step.rule.not_modelled:
-            yield f"  not modelled: {step.rule.not_modelled}"
-    else:
-        yield f"  {place}: {rule}   [no: {step.rule.tests[step.failed].text}]"
-
-
-def _devices(packet: Packet) -> str:
-    words = []
-    for way, device, port in (
-        ("in", packet.in_interface, packet.physdev_in),
-        ("out", packet.out_interface, packet.physdev_out),
-    ):
-        if device:
-            words.append(f"{way} {device}" + (f" (port {port})" if port else ""))
-    return ", ".join(words)

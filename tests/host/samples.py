@@ -112,8 +112,8 @@ CONTAINERS = [
         "Id": "f" * 64,
         "Name": "/web",
         "State": {"Running": True},
-        "Config": {"Env": ["PASSWORD=secret"]},
-        "HostConfig": {"NetworkMode": "bridge"},
+        "Config": {"Env": ["PASSWORD=secret"], "ExposedPorts": {"80/tcp": {}, "443/tcp": {}}},
+        "HostConfig": {"NetworkMode": "bridge", "Privileged": False, "CapAdd": ["NET_ADMIN"]},
         "NetworkSettings": {
             "Ports": {
                 "80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "8080"}, {"HostIp": "::", "HostPort": "8080"}],
@@ -165,6 +165,13 @@ INSIDE_ROUTES = [
     {"type": "unicast", "dst": "172.17.0.0/16", "dev": "eth0", "prefsrc": "172.17.0.2", "flags": []},
 ]
 
+INFO = {
+    "ServerVersion": "28.2.1",
+    "SecurityOptions": ["name=seccomp,profile=builtin"],
+    "FirewallBackend": {"Driver": "iptables"},
+    "Swarm": {"LocalNodeState": "inactive"},
+}
+
 TEXTS = {
     "iptables-save.txt": IPTABLES,
     "iptables-legacy-save.txt": IPTABLES,
@@ -177,9 +184,10 @@ TEXTS = {
     "sysctl.txt": SYSCTLS,
     "ipset.txt": "",
     "listen.txt": LISTENERS,
+    "docker-info.json": json.dumps(INFO),
     "docker-networks.json": json.dumps(NETWORKS),
     "docker-containers.json": json.dumps(CONTAINERS),
-    "meta.json": json.dumps({"name": "web-7"}),
+    "meta.json": json.dumps({"name": "web-7", "kernel": "6.1.0-18-amd64"}),
     "containers/web/addr.json": json.dumps(INSIDE),
     "containers/web/route.json": json.dumps(INSIDE_ROUTES),
 }

@@ -1,0 +1,163 @@
+"""A host under audit: its snapshot, its model, who wrote its rules, and packets sent through the model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from netverify.audit.finding import CellReference, Evidence, RuleReference, Sending
+from netverify.dataplane.packet import Address
+from netverify.dataplane.program import Place, table_of
+from netverify.dataplane.trace import PolicyStep, RuleStep
+from netverify.dataplane.view import LEGACY, HostView
+from netverify.docker.recognition import Recognition, recognise
+from netverify.docker.version import Version
+from netverify.host import HostSnapshot
+from netverify.host.containers import HostContainer, HostNetwork
+from netverify.model.narration import exchange_lines
+from netverify.model.questions import Answer, Question, deciding, in_words, send
+from netverify.model.snapshots import subject_of_snapshot
+from netverify.model.subject import Endpoint, Subject
+from netverify.reachability.probe import Probe
+from netverify.ruleset import NftPlace, Ruleset
+
+FAMILIES: Mapping[int, str] = {4: "ipv4", 6: "ipv6"}
+
+
+@dataclass(frozen=True)
+class Case:
+    """What the checks look at. `snapshot` says what is there, `subject` what packets make of it."""
+
+    snapshot: HostSnapshot
+    subject: Subject
+
+    @classmethod
+    def of(cls, snapshot: HostSnapshot, source: str) -> Case:
+        """The case of a snapshot; `source` is its file. Raises NotCollected without its devices."""
+        return cls(snapshot, subject_of_snapshot(snapshot, source))
+
+    # --- the host -------------------------------------------------------------------------------------------
+
+    @cached_property
+    def host(self) -> HostView:
+        """The host's own namespace."""
+        return next(view for view in self.subject.views if view.name == self.subject.host)
+
+    def rulesets(self, version: int) -> tuple[tuple[str, Ruleset], ...]:
+        """The host's iptables rules of an IP version, with the backend that holds them (`nft`, `legacy`)."""
+        return tuple((backend, rules) for (v, backend), rules in self.snapshot.rules.items() if v == version)
+
+    @cached_property
+    def recognitions(self) -> Mapping[int, Recognition]:
+        """Which generation of Docker wrote the rules that decide, by IP version."""
+        return {
+            version: recognise(self.host.ruleset(version), self.host.nft if self.host.nft.tables else None)
+            for version in (4, 6)
+        }
+
+    @cached_property
+    def engine(self) -> Version | None:
+        """The version of the Docker engine; None where another engine runs, or nobody knows."""
+        engine = self.snapshot.engine
+        if engine is None or engine.program != "docker" or not engine.version:
+            return None
+        return Version.parse(engine.version)
+
+    # --- who is there ---------------------------------------------------------------------------------------
+
+    @cached_property
+    def bridges(self) -> Mapping[str, HostNetwork]:
+        """The engine's networks that are bridges of this host, by the name of the bridge."""
+        return {n.bridge: n for n in self.snapshot.networks if n.bridge and self.host.has_link(n.bridge)}
+
+    def members(self, network: HostNetwork) -> tuple[HostContainer, ...]:
+        """The containers on a network, which share no other container's namespace."""
+        return tuple(
+            each
+            for each in self.snapshot.containers
+            if any(attachment.network == network.name for attachment in each.attachments)
+        )
+
+    def address(self, container: HostContainer, network: str, version: int) -> Address | None:
+        """A container's address on a network."""
+        own = (each for each in container.attachments if each.network == network)
+        return next((a.ip for each in own for a in each.addresses if a.version == version), None)
+
+    @cached_property
+    def outside(self) -> tuple[Endpoint, ...]:
+        """Who is around the host: a neighbour on each outer link (`lan`), and the internet."""
+        return tuple(
+            endpoint
+            for endpoint in self.subject.endpoints
+            if endpoint.shown and self.subject.is_stranger(endpoint.node)
+        )
+
+    @property
+    def neighbours(self) -> tuple[Endpoint, ...]:
+        """Those on the host's own links, who can send it whatever they like."""
+        return tuple(endpoint for endpoint in self.outside if endpoint.name.lstrip("(").startswith("lan"))
+
+    # --- packets --------------------------------------------------------------------------------------------
+
+    def ask(
+        self, source: str, address: Address, probe: Probe, *, source_address: Address | None = None
+    ) -> Answer:
+        """What comes of one packet, from an endpoint to an address.
+
+        An address that nobody has and somebody may is taken to be there (`Subject.reaching`).
+        """
+        question = Question(source, str(address), probe, source_address=source_address)
+        subject = self.subject.reaching(address)
+        return send(subject, question, subject.endpoint(source), address)
+
+    def evidence(self, answer: Answer) -> Evidence:
+        """An answer as something to show: the packet, its way, and how a twin can be asked the same."""
+        question = answer.question
+        probe = question.probe
+        sending = Sending(
+            question.source,
+            str(answer.address),
+            probe.protocol,
+            probe.port,
+            probe.version,
+            None if question.source_address is None else str(question.source_address),
+            answer.exchange is not None and answer.exchange.outcome == "delivered",
+        )
+        return Evidence(str(answer.packet), tuple(exchange_lines(answer.exchange)), sending)
+
+    def cell(self, answer: Answer, target: str) -> CellReference:
+        """The cell of the host's matrix that an answer is about."""
+        return CellReference(answer.question.source, target, str(answer.question.probe))
+
+    # --- rules ----------------------------------------------------------------------------------------------
+
+    def deciding(self, answer: Answer) -> tuple[RuleReference, ...]:
+        """The rule that lets the packet of an answer pass, or ends it; none where no rule did."""
+        if answer.exchange is None:
+            return ()
+        found = deciding(answer.exchange)
+        if found is None:
+            return ()
+        for trace in answer.traces():
+            for step in reversed(trace.steps):
+                if isinstance(step, RuleStep | PolicyStep) and in_words(step) == found:
+                    text = "" if isinstance(step, PolicyStep) else str(step.rule.rule)
+                    return (self.reference(step.place, answer.question.probe.version, text or found.place),)
+        return ()
+
+    def reference(self, place: Place, version: int, text: str) -> RuleReference:
+        """A rule as a person finds it again."""
+        if isinstance(place, NftPlace):
+            return RuleReference("nftables", place.family, place.table, place.chain, place.number, text)
+        table = table_of(place)
+        backends = [backend for backend, _rules in self.rulesets(version)]
+        legacy = table.startswith(LEGACY) or backends == ["legacy"]
+        backend = "iptables-legacy" if legacy else "iptables"
+        name = table.removeprefix(LEGACY)
+        return RuleReference(backend, FAMILIES[version], name, place.chain, place.number, text)
+
+    def missing(self, parts: Iterable[str]) -> tuple[str, ...]:
+        """Which of these parts of the snapshot were not collected, each with its reason."""
+        lost = self.snapshot.missing
+        return tuple(f"{part}: {lost[part]}" for part in parts if part in lost)
