@@ -13,10 +13,10 @@ import sys
 from collections.abc import Sequence
 
 from netverify import __version__
-from netverify.commands import collect, diff, doctor, lab, lint, reach, trace
+from netverify.commands import audit, collect, diff, doctor, lab, lint, reach, trace
 from netverify.errors import InputError, NetverifyError
 
-COMMANDS = (doctor, lab, trace, reach, diff, lint, collect)
+COMMANDS = (doctor, lab, trace, reach, diff, lint, collect, audit)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from netverify.audit.finding import CellReference, Evidence, RuleReference, Sending
@@ -111,6 +111,17 @@ class Case:
         subject = self.subject.reaching(address)
         return send(subject, question, subject.endpoint(source), address)
 
+    def misleading(self, neighbour: Endpoint) -> Case:
+        """The same with a neighbour who sends the host what is for 127.0.0.1 (moby#45610)."""
+        known = self._misled
+        if neighbour.node not in known:
+            known[neighbour.node] = replace(self, subject=self.subject.misleading(neighbour.node))
+        return known[neighbour.node]
+
+    @cached_property
+    def _misled(self) -> dict[str, Case]:
+        return {}
+
     def evidence(self, answer: Answer) -> Evidence:
         """An answer as something to show: the packet, its way, and how a twin can be asked the same."""
         question = answer.question
@@ -146,13 +157,13 @@ class Case:
                     return (self.reference(step.place, answer.question.probe.version, text or found.place),)
         return ()
 
-    def reference(self, place: Place, version: int, text: str) -> RuleReference:
-        """A rule as a person finds it again."""
+    def reference(self, place: Place, version: int, text: str, holder: str = "") -> RuleReference:
+        """A rule as a person finds it again; `holder` is its backend, where that is known (nft, legacy)."""
         if isinstance(place, NftPlace):
             return RuleReference("nftables", place.family, place.table, place.chain, place.number, text)
         table = table_of(place)
         backends = [backend for backend, _rules in self.rulesets(version)]
-        legacy = table.startswith(LEGACY) or backends == ["legacy"]
+        legacy = table.startswith(LEGACY) or (holder or "".join(backends)) == "legacy"
         backend = "iptables-legacy" if legacy else "iptables"
         name = table.removeprefix(LEGACY)
         return RuleReference(backend, FAMILIES[version], name, place.chain, place.number, text)
@@ -161,3 +172,9 @@ class Case:
         """Which of these parts of the snapshot were not collected, each with its reason."""
         lost = self.snapshot.missing
         return tuple(f"{part}: {lost[part]}" for part in parts if part in lost)
+
+
+def arrives(answer: Answer) -> bool:
+    """Whether somebody received the request, by what is known for sure: where that is not enough, no."""
+    found = answer.exchange
+    return not answer.lacks and found is not None and found.outcome == "delivered"

@@ -11,10 +11,30 @@ from dataclasses import dataclass, replace
 from ipaddress import ip_interface, ip_network
 
 from netverify.dataplane.packet import Address
-from netverify.dataplane.view import LOOPBACK, HostView, InterfaceAddress, Link, Network, Route
+from netverify.dataplane.view import (
+    DEFAULT,
+    LOCAL,
+    LOOPBACK,
+    MAIN,
+    HostView,
+    InterfaceAddress,
+    Link,
+    Network,
+    Route,
+    RoutingRule,
+)
 from netverify.dataplane.world import Plug, Wire
 
 DEVICE = "eth0"
+LOOPBACK_ADDRESS = ip_network("127.0.0.1")
+_STRANGE = 99
+_MISLED = (
+    RoutingRule(5, _STRANGE, destination=LOOPBACK_ADDRESS),
+    RoutingRule(10, LOCAL),
+    RoutingRule(32766, MAIN),
+    RoutingRule(32767, DEFAULT),
+)
+"""The routing of somebody whose table `local` is not asked first."""
 EVERYWHERE: Mapping[int, Network] = {4: ip_network("0.0.0.0/0"), 6: ip_network("::/0")}
 
 
@@ -23,13 +43,15 @@ class Stranger:
     """Somebody behind `device` of a host.
 
     `addresses` are its own, the first of each IP version is what it sends from. `routes` are networks beyond
-    its link, each with the gateway on the link that it uses for them.
+    its link, each with the gateway on the link that it uses for them. `loopback_by` is a gateway to which it
+    sends what is for 127.0.0.1, instead of keeping it (moby#45610).
     """
 
     name: str
     device: str
     addresses: tuple[InterfaceAddress, ...] = ()
     routes: tuple[tuple[Network, Address], ...] = ()
+    loopback_by: Address | None = None
 
     def also(self, *addresses: Address) -> Stranger:
         """The same with more addresses, which it sends from first."""
@@ -38,7 +60,12 @@ class Stranger:
     def view(self) -> HostView:
         """Its namespace."""
         own = (*map(ip_interface, ("127.0.0.1/8", "::1/128")),)
-        return HostView(self.name, (Link(LOOPBACK, own), Link(DEVICE, self.addresses)), tuple(self._routes()))
+        links = (Link(LOOPBACK, own), Link(DEVICE, self.addresses))
+        if self.loopback_by is None:
+            return HostView(self.name, links, tuple(self._routes()))
+        source = next(own.ip for own in self.addresses if own.version == 4)
+        abroad = Route(LOOPBACK_ADDRESS, self.loopback_by, DEVICE, source, table=_STRANGE)
+        return HostView(self.name, links, (*self._routes(), abroad), _MISLED)
 
     def _routes(self) -> Iterable[Route]:
         sources = {version: own.ip for own in reversed(self.addresses) for version in (own.version,)}

@@ -127,6 +127,16 @@ class Subject:
         moved = tuple(each.also(address) if each.name == stranger else each for each in self.strangers)
         return replace(self, strangers=moved)
 
+    def misleading(self, stranger: str) -> Subject:
+        """The same with a stranger on the host's link who sends it what is for 127.0.0.1."""
+        view = next(view for view in self.views if view.name == self.host)
+        device = next(each.device for each in self.strangers if each.name == stranger)
+        gateway = next(own.ip for own in view.link(device).addresses if own.version == 4)
+        moved = (
+            replace(each, loopback_by=gateway) if each.name == stranger else each for each in self.strangers
+        )
+        return replace(self, strangers=tuple(moved))
+
     def is_stranger(self, node: str) -> bool:
         """Whether a namespace stands for whoever is there."""
         return any(stranger.name == node for stranger in self.strangers)

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-from netverify.audit.checks import versions
+from netverify.audit.checks import direct, masquerade, privileges, published, settings, versions
 from netverify.audit.kind import Check
 
-CHECKS: tuple[Check, ...] = (*versions.CHECKS,)
+CHECKS: tuple[Check, ...] = (
+    *published.CHECKS,
+    *direct.CHECKS,
+    *masquerade.CHECKS,
+    *settings.CHECKS,
+    *privileges.CHECKS,
+    *versions.CHECKS,
+)
 """Every check, in the order in which they are made."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from netverify.audit.case import Case
@@ -11,15 +11,48 @@ from netverify.audit.kind import Check, Kind
 from netverify.docker.version import Version
 
 
+def anywhere(_case: Case) -> bool:
+    """On every host."""
+    return True
+
+
+def with_firewalld(case: Case) -> bool:
+    """Where firewalld keeps rules: it has a table of its own in nftables, and zones in iptables before."""
+    if any(table.name == "firewalld" for table in case.host.nft.tables):
+        return True
+    chains = (chain.name for _, rules in case.rulesets(4) for table in rules.tables for chain in table.chains)
+    return any(name.startswith(("FWDI_", "FORWARD_IN_ZONES", "IN_public")) for name in chains)
+
+
+def with_encrypted_overlay(case: Case) -> bool:
+    """Where an overlay network is meant to be encrypted."""
+    overlays = (network for network in case.snapshot.networks if network.driver == "overlay")
+    return any(name == "encrypted" for network in overlays for name, _ in network.options)
+
+
+def with_internal_network(case: Case) -> bool:
+    """Where some network is internal."""
+    return any(network.internal for network in case.snapshot.networks)
+
+
+def with_second_layer(case: Case) -> bool:
+    """Where containers have interfaces of their own on the outer link."""
+    return any(network.driver in ("macvlan", "ipvlan") for network in case.snapshot.networks)
+
+
 @dataclass(frozen=True, slots=True)
 class Hole:
-    """A published fault: the versions from `since` to before one of `fixed`, each on its own release line."""
+    """A published fault: the versions from `since` to before one of `fixed`, each on its own release line.
+
+    Where it is not open as the host stands, because nothing `here` can use it, it is still worth knowing.
+    """
 
     name: str
     since: Version
     fixed: tuple[Version, ...]
     what: str
     severity: Severity = Severity.MEDIUM
+    here: Callable[[Case], bool] = anywhere
 
     def concerns(self, version: Version) -> bool:
         """Whether a version has it: a release line with a fix is told by its major number."""
@@ -41,30 +74,35 @@ HOLES = (
         (Version(20, 10, 24), Version(23, 0, 3)),
         "an encrypted overlay network takes VXLAN datagrams that are not encrypted",
         Severity.HIGH,
+        with_encrypted_overlay,
     ),
     Hole(
         "CVE-2024-29018",
         Version(17, 6),
         (Version(23, 0, 11), Version(25, 0, 5), Version(26, 0, 0)),
         "containers on internal networks alone send DNS questions to the outside by the host's resolver",
+        here=with_internal_network,
     ),
     Hole(
         "CVE-2024-32473",
         Version(26, 0, 0),
         (Version(26, 0, 2),),
         "IPv6 stays on in interfaces of networks without IPv6",
+        here=with_second_layer,
     ),
     Hole(
         "CVE-2025-54388",
         Version(28, 2, 0),
         (Version(28, 3, 3),),
         "a reload of firewalld loses the rules that keep neighbours from containers",
+        here=with_firewalld,
     ),
     Hole(
         "CVE-2025-54410",
         Version(17, 6),
         (Version(25, 0, 13), Version(28, 0, 0)),
         "a reload of firewalld loses the isolation between bridge networks",
+        here=with_firewalld,
     ),
 )
 
@@ -78,15 +116,17 @@ KNOWN_HOLE = Kind(
 
 
 def known_holes(case: Case, kind: Kind) -> Iterator[Finding]:
-    """Published faults of the engine's version."""
+    """Published faults of the engine's version; as information where nothing on the host can use them."""
     version = case.engine
-    for hole in HOLES if version is not None else ():
-        if version is not None and hole.concerns(version):
+    if version is None:
+        return
+    for hole in HOLES:
+        if hole.concerns(version):
             newer = [fixed for fixed in hole.fixed if fixed > version]
             yield kind.found(
                 hole.name,
                 title=f"Docker {version} has {hole.name}: {hole.what}",
-                severity=hole.severity,
+                severity=hole.severity if hole.here(case) else Severity.INFO,
                 references=(hole.name,),
                 remedy=(f"# upgrade Docker to {min(newer)} or later",),
             )
