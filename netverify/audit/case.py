@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from netverify.audit.finding import CellReference, Evidence, RuleReference, Sending
+from netverify.audit.forwarding import Forwarding
+from netverify.audit.intended import Intended, intended
 from netverify.dataplane.packet import Address
 from netverify.dataplane.program import Place, table_of
 from netverify.dataplane.trace import PolicyStep, RuleStep
@@ -23,6 +25,14 @@ from netverify.reachability.probe import Probe
 from netverify.ruleset import NftPlace, Ruleset
 
 FAMILIES: Mapping[int, str] = {4: "ipv4", 6: "ipv6"}
+
+
+@dataclass(frozen=True)
+class Voice:
+    """An endpoint that can send and receive on a network, with its address there."""
+
+    name: str
+    address: Address
 
 
 @dataclass(frozen=True)
@@ -64,6 +74,23 @@ class Case:
             return None
         return Version.parse(engine.version)
 
+    @cached_property
+    def intended(self) -> Intended:
+        """The rules that the engine means to have here. Raises DockerError where nobody knows them."""
+        return intended(self.snapshot, self.host)
+
+    def forwarding(self, version: int) -> Forwarding:
+        """All packets that the host forwards, by its rules and by the engine's. Raises DockerError."""
+        known = self._forwardings
+        if version not in known:
+            actual = self.subject.world.stacks[self.subject.host].filters[version]
+            known[version] = Forwarding.of(actual, self.intended.view)
+        return known[version]
+
+    @cached_property
+    def _forwardings(self) -> dict[int, Forwarding]:
+        return {}
+
     # --- who is there ---------------------------------------------------------------------------------------
 
     @cached_property
@@ -93,6 +120,38 @@ class Case:
             if endpoint.shown and self.subject.is_stranger(endpoint.node)
         )
 
+    def containers(self, bridge: str, version: int) -> tuple[Voice, ...]:
+        """The containers with an address on a network of the engine, those first that are on no other."""
+        return self._voices.get((bridge, version), ())
+
+    def voices(self, bridge: str, version: int) -> tuple[Voice, ...]:
+        """Who may send on a network: its containers, then whoever else may come there."""
+        return (*self.containers(bridge, version), *self._others.get((bridge, version), ()))
+
+    @cached_property
+    def _voices(self) -> Mapping[tuple[str, int], tuple[Voice, ...]]:
+        bridges = {network.name: bridge for bridge, network in self.bridges.items()}
+        nodes = {address: view.name for view in self.subject.views for address in view.local_addresses}
+        found: dict[tuple[str, int], list[Voice]] = {}
+        for container in sorted(self.snapshot.containers, key=lambda each: len(each.attachments)):
+            for attachment in container.attachments:
+                for each in attachment.addresses:
+                    if attachment.network in bridges and nodes.get(each.ip) == container.name:
+                        where = (bridges[attachment.network], each.version)
+                        found.setdefault(where, []).append(Voice(container.name, each.ip))
+        return {where: tuple(own) for where, own in found.items()}
+
+    @cached_property
+    def _others(self) -> Mapping[tuple[str, int], tuple[Voice, ...]]:
+        devices = {stranger.name: stranger.device for stranger in self.subject.strangers}
+        return {
+            (devices[endpoint.node], version): (Voice(endpoint.name, address),)
+            for endpoint in reversed(self.subject.endpoints)
+            if endpoint.node in devices
+            for version in (4, 6)
+            if (address := endpoint.address(version)) is not None
+        }
+
     @property
     def neighbours(self) -> tuple[Endpoint, ...]:
         """Those on the host's own links, who can send it whatever they like."""
@@ -101,15 +160,26 @@ class Case:
     # --- packets --------------------------------------------------------------------------------------------
 
     def ask(
-        self, source: str, address: Address, probe: Probe, *, source_address: Address | None = None
+        self,
+        source: str,
+        address: Address,
+        probe: Probe,
+        *,
+        source_address: Address | None = None,
+        sport: int | None = None,
     ) -> Answer:
         """What comes of one packet, from an endpoint to an address.
 
         An address that nobody has and somebody may is taken to be there (`Subject.reaching`).
         """
-        question = Question(source, str(address), probe, source_address=source_address)
+        question = Question(source, str(address), probe, sport, source_address)
         subject = self.subject.reaching(address)
-        return send(subject, question, subject.endpoint(source), address)
+        return send(subject, question, subject.endpoint(source), address, brief=True)
+
+    @cached_property
+    def memory(self) -> dict[tuple[str, str, str], dict[int, Answer]]:
+        """Answers that several checks ask for, by whatever they call the question."""
+        return {}
 
     def misleading(self, neighbour: Endpoint) -> Case:
         """The same with a neighbour who sends the host what is for 127.0.0.1 (moby#45610)."""

@@ -13,12 +13,13 @@ algebra share: an edited ruleset is evaluated by what the edit left alone and a 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Generic, Protocol, TypeVar
 
 from netverify.dataplane.algebra import Algebra
 from netverify.dataplane.program import CompiledChain, CompiledRule, Program
 from netverify.dataplane.segments import GUARDED, Exits, Memory, Segment, Segments, memory_of
+from netverify.dataplane.shortlist import LONG
 from netverify.dataplane.targets import Ending, Verdict
 
 __all__ = ["Evaluator", "Exits", "Observer"]
@@ -46,7 +47,9 @@ _Enter = Callable[[CompiledChain, S], Exits[S]]
 class Evaluator(Generic[S]):
     """Runs the chains of a program over an algebra.
 
-    With a `memory` of its own it neither finds what others computed nor leaves anything behind.
+    With a `memory` of its own it neither finds what others computed nor leaves anything behind. A `shortlist`
+    says which rules of a long chain that writes nothing into packets can match what is sent; observers then
+    hear of no others.
     """
 
     def __init__(
@@ -55,11 +58,13 @@ class Evaluator(Generic[S]):
         algebra: Algebra[S],
         observer: Observer[S] | None = None,
         memory: Memory[S] | None = None,
+        shortlist: Callable[[CompiledChain], Iterable[CompiledRule]] | None = None,
     ) -> None:
         self.program = program
         self.algebra = algebra
         self.observer = observer
         self._memory = memory
+        self._shortlist = shortlist
         self._segments: Segments | None = None
 
     def run(self, table: str, chain: str, entering: S) -> Exits[S]:
@@ -258,7 +263,10 @@ class Evaluator(Generic[S]):
     ) -> S:
         """Rule by rule, as the kernel does it; returns who comes to the rule after them."""
         algebra = self.algebra
-        for rule in chain.rules[rules.start : rules.stop]:
+        asked: Iterable[CompiledRule] = chain.rules[rules.start : rules.stop]
+        if self._shortlist is not None and len(rules) == len(chain.rules) >= LONG and not chain.rewrites:
+            asked = self._shortlist(chain)
+        for rule in asked:
             if algebra.is_empty(entering):
                 break
             matched, failed = self._tested(rule, entering)

@@ -7,9 +7,10 @@ the run of a single packet and the encoding of packet sets.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
 from enum import IntEnum
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from operator import attrgetter
 from types import MappingProxyType
 from typing import Any
 
@@ -182,8 +183,11 @@ class Packet:
         return self.embedded is not None
 
     def with_(self, **fields: Any) -> Packet:
-        """The packet with other fields."""
-        return replace(self, **fields)
+        """The packet with other fields. Raises KeyError for a field that packets do not have."""
+        values = list(_values(self))
+        for name, value in fields.items():
+            values[_INDEX[name]] = value
+        return Packet(*values)
 
     def reply(self) -> Packet:
         """What the receiver answers: echo reply, SYN+ACK, a datagram back; with no marks and no devices."""
@@ -218,6 +222,10 @@ class Packet:
             bits = (("SYN", SYN), ("ACK", ACK), ("RST", RST), ("FIN", FIN))
             return f" ({'+'.join(name for name, bit in bits if self.tcp_flags & bit) or 'no flags'})"
         return ""
+
+
+_INDEX = {field.name: index for index, field in enumerate(fields(Packet))}
+_values = attrgetter(*_INDEX)  # `replace` asks each field by itself, and packets are changed at every step
 
 
 def address(version: int, number: int) -> Address:

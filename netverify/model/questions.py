@@ -151,10 +151,15 @@ def send(
     address: Address,
     *,
     assume: Mapping[str, bool] | None = None,
+    brief: bool = False,
 ) -> Answer:
-    """Ask when names and addresses are settled; `assume` gives values to unknowns."""
+    """Ask when names and addresses are settled; `assume` gives values to unknowns.
+
+    A `brief` answer does not tell of the rules of long chains that did not match.
+    """
     world, probe = subject.world, question.probe
     world.forget()
+    world.brief = brief
     ports: dict[str, int] = {} if probe.port is None else {"dport": probe.port}
     if question.sport is not None:
         ports["sport"] = question.sport

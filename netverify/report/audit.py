@@ -17,8 +17,8 @@ from netverify.report import findings, findings_html, junit, sarif
 class Told:
     """What an audit has to say.
 
-    `source` is the file that was looked at, `kinds` are the kinds of findings that were looked for, by id with
-    their titles, `fail_on` is the least severity that counts, and `notes` are what was assumed.
+    `source` is the file that was looked at, `kinds` are the kinds of findings that were looked for, by id
+    with their titles, `fail_on` is the least severity that counts, and `notes` are what was assumed.
     """
 
     host: str

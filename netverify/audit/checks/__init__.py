@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from netverify.audit.checks import direct, masquerade, privileges, published, settings, versions
+from netverify.audit.checks import direct, isolation, masquerade, privileges, published, settings, versions
 from netverify.audit.kind import Check
 
 CHECKS: tuple[Check, ...] = (
+    *isolation.CHECKS,
     *published.CHECKS,
     *direct.CHECKS,
     *masquerade.CHECKS,

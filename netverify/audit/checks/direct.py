@@ -71,7 +71,10 @@ def _both(case: Case, container: HostContainer, network: HostNetwork, outside: E
 
     A network whose gateway mode opens it on purpose is not asked about.
     """
-    found: dict[int, Answer] = {}
+    key = (container.name, network.name, outside.name)
+    if key in case.memory:
+        return case.memory[key]
+    found = case.memory[key] = {}
     for version in (4, 6):
         address = case.address(container, network.name, version)
         mode = network.option(f"com.docker.network.bridge.gateway_mode_ipv{version}")

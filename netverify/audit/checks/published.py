@@ -48,6 +48,8 @@ ADDRESS_REACHABLE = Kind(
 
 def beyond_firewall(case: Case, kind: Kind) -> Iterator[Finding]:
     """Ports on which the host itself would not answer the same people."""
+    if not _filters_input(case.host):
+        return
     plain = replace(case, subject=_untranslated(case.subject))
     for container, port in _publications(case):
         if port.host_address is not None and port.host_address.is_loopback:
@@ -185,6 +187,21 @@ def _host_addresses(case: Case, outside: Endpoint, port: Publication) -> Iterato
         found = next((address for address in own if not address.is_link_local), None)
         if found is not None and any(each.version == version for each in outside.addresses):
             yield found
+
+
+def _filters_input(view: HostView) -> bool:
+    """Whether anything can stop a packet for the host itself: else every port of it is open anyhow."""
+    if any(
+        chain.hook is not None and chain.hook.hook == "input" for t in view.nft.tables for chain in t.chains
+    ):
+        return True
+    chains = (
+        table.chain("INPUT")
+        for rules in (view.ipv4, view.ipv6, *view.legacy)
+        for table in rules.tables
+        if table.name != "nat" and table.has_chain("INPUT")
+    )
+    return any(chain.rules or chain.policy != "ACCEPT" for chain in chains)
 
 
 def _untranslated(subject: Subject) -> Subject:
