@@ -11,14 +11,15 @@ from netverify.audit.forwarding import Forwarding
 from netverify.audit.intended import Intended, intended
 from netverify.dataplane.packet import Address
 from netverify.dataplane.program import Place, table_of
-from netverify.dataplane.trace import PolicyStep, RuleStep
-from netverify.dataplane.view import LEGACY, HostView
+from netverify.dataplane.trace import PolicyStep, RuleStep, Trace
+from netverify.dataplane.view import LEGACY, LOOPBACK, HostView
+from netverify.docker.errors import DockerError
 from netverify.docker.recognition import Recognition, recognise
 from netverify.docker.version import Version
 from netverify.host import HostSnapshot
 from netverify.host.containers import HostContainer, HostNetwork
 from netverify.model.narration import exchange_lines
-from netverify.model.questions import Answer, Question, deciding, in_words, send
+from netverify.model.questions import Answer, Question, deciding, in_words, passing_step, send
 from netverify.model.snapshots import subject_of_snapshot
 from netverify.model.subject import Endpoint, Subject
 from netverify.reachability.probe import Probe
@@ -80,11 +81,18 @@ class Case:
         return intended(self.snapshot, self.host)
 
     def forwarding(self, version: int) -> Forwarding:
-        """All packets that the host forwards, by its rules and by the engine's. Raises DockerError."""
+        """All packets that the host forwards, by its rules and by the engine's.
+
+        Where nobody knows the engine's rules, those that are there stand for them.
+        """
         known = self._forwardings
         if version not in known:
             actual = self.subject.world.stacks[self.subject.host].filters[version]
-            known[version] = Forwarding.of(actual, self.intended.view)
+            try:
+                meant = self.intended.view
+            except DockerError:
+                meant = self.host
+            known[version] = Forwarding.of(actual, meant)
         return known[version]
 
     @cached_property
@@ -119,6 +127,11 @@ class Case:
             for endpoint in self.subject.endpoints
             if endpoint.shown and self.subject.is_stranger(endpoint.node)
         )
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """The host's devices by which packets come and go: all but lo and the ports of bridges."""
+        return tuple(link.name for link in self.host.links if link.master is None and link.name != LOOPBACK)
 
     def containers(self, bridge: str, version: int) -> tuple[Voice, ...]:
         """The containers with an address on a network of the engine, those first that are on no other."""
@@ -226,6 +239,14 @@ class Case:
                     text = "" if isinstance(step, PolicyStep) else str(step.rule.rule)
                     return (self.reference(step.place, answer.question.probe.version, text or found.place),)
         return ()
+
+    def letting_pass(self, trace: Trace) -> tuple[RuleReference, ...]:
+        """The last rule or policy of a filter that let a packet pass; none where there was none."""
+        step = passing_step(trace)
+        if step is None:
+            return ()
+        text = str(step.rule.rule) if isinstance(step, RuleStep) else in_words(step).place
+        return (self.reference(step.place, trace.packet.version, text),)
 
     def reference(self, place: Place, version: int, text: str, holder: str = "") -> RuleReference:
         """A rule as a person finds it again; `holder` is its backend, where that is known (nft, legacy)."""

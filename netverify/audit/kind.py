@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from netverify.audit.case import Case
 from netverify.audit.finding import CellReference, Confirmation, Evidence, Finding, RuleReference, Severity
+from netverify.docker.errors import DockerError
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,21 @@ class Kind:
 
 Find = Callable[[Case, Kind], Iterable[Finding]]
 """Looks for findings of one kind."""
+
+
+def knowing(*finds: Find) -> Find:
+    """Checks that compare with what the engine means to have: unknown where nobody knows its rules."""
+
+    def known(case: Case, kind: Kind) -> Iterator[Finding]:
+        try:
+            case.intended  # noqa: B018  asked for its error
+        except DockerError as error:
+            yield kind.unknown(case.snapshot.name, str(error))
+        else:
+            for find in finds:
+                yield from find(case, kind)
+
+    return known
 
 
 @dataclass(frozen=True, slots=True)

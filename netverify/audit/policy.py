@@ -11,7 +11,7 @@
 A rule reads SOURCE -> TARGET SERVICE... VERB. `allow` says that the services are meant to work; `deny` that
 none of them may (all traffic, where none is named); `only` allows the services and denies everything else
 between the two. As in a packet filter the first rule that is about a packet decides. What no rule is about is
-free, unless the last line denies it.
+free, unless `everything else` denies it: `between networks` is between two containers that share none.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from pathlib import Path
 from netverify.errors import InputError
 from netverify.topology.document import Cursor, Document
 
-_SERVICE = re.compile(r"(?P<protocol>tcp|udp|sctp|icmp)(?:/(?P<low>\d{1,5})(?:-(?P<high>\d{1,5}))?)?")
+_SERVICE = re.compile(r"(?P<protocol>tcp|udp|sctp|icmp|any)(?:/(?P<low>\d{1,5})(?:-(?P<high>\d{1,5}))?)?")
+ANY = "any"
 _NAME = re.compile(r"[A-Za-z0-9*?_.-]{1,128}")
 _ELSE = {
     "everything else between networks deny": "networks",
@@ -54,14 +55,17 @@ class Rest(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A protocol and its destination ports, both ends included; None for all of them."""
+    """A protocol, or `any`, and its destination ports, both ends included; None for all of them.
+
+    The port is the one that is asked for: of a published port, the host's.
+    """
 
     protocol: str
     ports: tuple[int, int] | None = None
 
     def holds(self, protocol: str, port: int | None) -> bool:
         """Whether a packet of that protocol, to that port, belongs to it."""
-        if protocol != self.protocol:
+        if self.protocol not in (ANY, protocol):
             return False
         return self.ports is None or (port is not None and self.ports[0] <= port <= self.ports[1])
 
@@ -162,9 +166,9 @@ def loads(text: str, file: str) -> Policy:
             continue
         for line in value.values("a list of rules"):
             words = " ".join(line.text(_EXPECTED).split())
-            if rest is not Rest.FREE:
-                line.fail("a rule after `everything else`", "`everything else` as the last line")
             if words in _ELSE:
+                if rest is not Rest.FREE:
+                    line.fail("a second `everything else`", "one for the whole policy")
                 rest = Rest(_ELSE[words])
             else:
                 rules.append(_rule(words, line))
@@ -215,8 +219,8 @@ def _rule(words: str, cursor: Cursor) -> PolicyRule:
 
 def _service(word: str, cursor: Cursor) -> Service:
     found = _SERVICE.fullmatch(word)
-    expected = "a service such as tcp/443, udp/5000-5010, tcp (all ports) or icmp"
-    if found is None or (found["protocol"] == "icmp" and found["low"]):
+    expected = "a service such as tcp/443, udp/5000-5010, tcp (all ports), icmp or any"
+    if found is None or (found["protocol"] in ("icmp", ANY) and found["low"]):
         cursor.fail(f"{word[:60]!r} is no service", expected)
     if not found["low"]:
         return Service(found["protocol"])

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from netverify.audit.case import Case
 from netverify.audit.checks import CHECKS
@@ -18,6 +18,10 @@ class Audit:
     host: str
     findings: tuple[Finding, ...]
     notes: tuple[str, ...] = ()
+
+    def also(self, findings: Iterable[Finding]) -> Audit:
+        """The same with more findings."""
+        return replace(self, findings=tuple(in_order([*self.findings, *findings])))
 
 
 def audit(case: Case, checks: Sequence[Check] = CHECKS) -> Audit:

@@ -22,7 +22,8 @@ is now, in this namespace, and only reads (needs root). Nothing is ever changed 
 examples
   sudo netverify audit --live
   netverify audit host.json --format sarif -o host.sarif --fail-on high
-  netverify audit host.json --accept accepted.yaml
+  netverify audit host.json --accept accepted.yaml --policy intended.yaml
+  netverify audit host.json --write-policy intended.yaml
   netverify audit --list
 
 exit codes
@@ -51,12 +52,18 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     command.add_argument("-o", "--output", metavar="FILE", default="-", help="default: standard output")
     command.add_argument("--fail-on", choices=SEVERITIES, default="low", help="default: low")
     command.add_argument("--accept", metavar="FILE", help="findings that somebody has accepted, with reasons")
+    command.add_argument(
+        "--policy", metavar="FILE", help="who is meant to reach whom; checked for all packets"
+    )
+    command.add_argument(
+        "--write-policy", metavar="FILE", help="write a policy of what passes today, and end"
+    )
     command.set_defaults(run=run, command=command)
 
 
 def run(parsed: argparse.Namespace) -> int:
     """Look, and tell."""
-    from netverify.audit import acceptance
+    from netverify.audit import acceptance, policy
     from netverify.audit.checks import CHECKS
     from netverify.audit.finding import Severity
     from netverify.audit.run import audit
@@ -70,13 +77,25 @@ def run(parsed: argparse.Namespace) -> int:
         return 0
     (where,) = arguments.split_where(parsed, parsed.words, ("WHERE",))
     entries = acceptance.load(parsed.accept) if parsed.accept else ()
+    intended = policy.load(parsed.policy) if parsed.policy else None
     case = _case(where)
+    if parsed.write_policy:
+        from netverify.audit.passages import draft
+
+        sources.write(policy.dumps(draft(case)), parsed.write_policy)
+        return 0
     found = audit(case)
+    kinds = [check.kind for check in CHECKS]
+    if intended is not None:
+        from netverify.audit.passages import KINDS, violations
+
+        found = found.also(violations(case, intended))
+        kinds += KINDS
     told = report.Told(
         found.host,
         where or "this host",
         acceptance.sort(found.findings, entries, datetime.now(UTC).date()),
-        {check.kind.id: check.kind.title for check in CHECKS},
+        {kind.id: kind.title for kind in kinds},
         Severity.named(parsed.fail_on),
         found.notes,
     )

@@ -234,10 +234,16 @@ def deciding(exchange: Exchange) -> Deciding | None:
 
 
 def deciding_step(trace: Trace) -> Deciding | None:
+    """The last rule or policy of a filter that let a packet pass, in words."""
+    step = passing_step(trace)
+    return None if step is None else in_words(step)
+
+
+def passing_step(trace: Trace) -> RuleStep | PolicyStep | None:
     """The last rule or policy of a filter that let a packet pass."""
     for step in reversed(trace.steps):
         if isinstance(step, RuleStep | PolicyStep) and _lets_pass(step):
-            return in_words(step)
+            return step
     return None
 
 

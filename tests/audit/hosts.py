@@ -12,6 +12,9 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_int
 from typing import Any
 
 from netverify.audit.case import Case
+from netverify.audit.checks import CHECKS
+from netverify.audit.finding import Finding
+from netverify.audit.run import audit
 from netverify.docker import (
     Attachment,
     BridgeNetwork,
@@ -21,7 +24,6 @@ from netverify.docker import (
     ipsets,
     listeners,
     loads_br_netfilter,
-    nft_rules,
     sysctls,
 )
 from netverify.docker.config import containers
@@ -139,6 +141,13 @@ def snapshot(
 def case(docker: DockerHost | Daemon, **how: Any) -> Case:
     """A snapshot to be audited; the arguments are those of `snapshot`."""
     return Case.of(snapshot(docker, **how), "host.json")
+
+
+def findings(docker: DockerHost | Daemon, *kinds: str, **how: Any) -> list[Finding]:
+    """What an audit of the host says about some kinds, by their ids."""
+    checks = [check for check in CHECKS if check.kind.id in kinds]
+    assert {check.kind.id for check in checks} == set(kinds), "no check of one of these names"
+    return list(audit(case(docker, **how), checks).findings)
 
 
 def without_rule(rules: Ruleset, table: str, chain: str, *texts: str) -> Ruleset:
@@ -309,6 +318,3 @@ def _container(host: DockerHost, name: str, container: Sequence[Attachment]) -> 
         "HostConfig": {"NetworkMode": container[0].network, "Privileged": False},
         "NetworkSettings": {"Ports": ports, "Networks": networks},
     }
-
-
-__all__ = ["VERSIONS", "case", "network", "nft_rules", "place", "snapshot", "usual", "without_rule"]

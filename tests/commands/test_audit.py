@@ -68,6 +68,20 @@ def test_accepted_findings_do_not_count_until_they_expire(tmp_path: Path) -> Non
     assert "expired on 2001-01-01" in done.stdout
 
 
+def test_a_policy_is_drafted_and_checked(tmp_path: Path) -> None:
+    where = host(tmp_path / "host", "28.5.2")
+    drafted = tmp_path / "policy.yaml"
+    assert netverify("audit", where, "--write-policy", str(drafted)).returncode == 0
+    assert "everything else deny" in drafted.read_text()
+    before = netverify("audit", where, "--format", "json", "--policy", str(drafted))
+    assert not [each for each in json.loads(before.stdout)["findings"] if each["id"].startswith("policy")]
+    drafted.write_text("rules:\n  - internet -> web deny\n")
+    after = netverify("audit", where, "--format", "json", "--policy", str(drafted))
+    assert "policy-violated" in {each["id"] for each in json.loads(after.stdout)["findings"]}
+    drafted.write_text("rules:\n  - internet -> web tcp/99999 allow\n")
+    assert "policy.yaml" in refused(netverify("audit", where, "--policy", str(drafted)))
+
+
 def test_what_is_looked_for() -> None:
     done = netverify("audit", "--list")
     assert done.returncode == 0

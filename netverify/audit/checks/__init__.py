@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
-from netverify.audit.checks import direct, isolation, masquerade, privileges, published, settings, versions
+from netverify.audit.checks import (
+    bypass,
+    chains,
+    direct,
+    isolation,
+    masquerade,
+    privileges,
+    published,
+    settings,
+    tables,
+    versions,
+)
 from netverify.audit.kind import Check
 
 CHECKS: tuple[Check, ...] = (
     *isolation.CHECKS,
+    *chains.CHECKS,
+    *tables.CHECKS,
+    *bypass.CHECKS,
     *published.CHECKS,
     *direct.CHECKS,
     *masquerade.CHECKS,

@@ -11,20 +11,16 @@ from dataclasses import dataclass, replace
 
 from netverify.audit.case import Case
 from netverify.audit.causes import rules_of, some
-from netverify.audit.finding import Finding, RuleReference, Severity
-from netverify.audit.forwarding import Forwarding, is_empty, text_of, where
+from netverify.audit.finding import Finding, Severity
+from netverify.audit.forwarding import Forwarding, is_empty, text_of
 from netverify.audit.kind import FORWARDING as PARTS
 from netverify.audit.kind import Check, Kind, knowing
 from netverify.audit.parties import Passage, network_name, to_containers
 from netverify.dataplane.diagrams import Set
-from netverify.dataplane.evaluator import Evaluator
 from netverify.dataplane.program import CompiledRule, Program
 from netverify.dataplane.targets import Verdict
-from netverify.docker.layout import FORWARD
-from netverify.docker.nft import TABLE
 from netverify.docker.version import DROPS_BY_CONTAINER, ISOLATION_RELOADED, RAW_RULES_RELOADED
 from netverify.docker.writer import DOCKER, PAIRS, STAGE_1, STAGE_2, USER
-from netverify.ruleset import NftTable
 
 _NEEDS = (*PARTS, "docker-info.json")
 _WHY = (
@@ -61,19 +57,11 @@ DIRECT = Kind(
     "raw-drops-missing",
     "containers are not protected from packets that are sent to their own addresses",
     Severity.MEDIUM,
-    "Since 28.0 Docker drops in the raw table what is addressed to a container and does not come from its own "
-    "network. Without these rules a neighbour, or another network, reaches published ports on the "
+    "Since 28.0 Docker drops in the raw table what is addressed to a container and comes from elsewhere than "
+    "its own network. Without these rules a neighbour, or another network, reaches published ports on the "
     "container's own address, also those published on 127.0.0.1 alone.",
     _NEEDS,
     ("moby#45610",),
-)
-BYPASSED = Kind(
-    "isolation-bypassed",
-    "a rule above Docker's lets packets to containers pass",
-    Severity.MEDIUM,
-    "The first rule that accepts decides: neither what an administrator denies in DOCKER-USER nor Docker's "
-    "own rules are asked about these packets.",
-    _NEEDS,
 )
 
 
@@ -134,7 +122,7 @@ def _is_internal(rule: CompiledRule) -> bool:
 
 def missing(case: Case, kind: Kind) -> Iterator[Finding]:
     """Chains that are not there. Where Docker has no chain at all, it is said once."""
-    for forwarding in _filtered(case):
+    for forwarding in filtered(case):
         gone = [each for each in lost(forwarding) if not each.is_there and not each.is_raw]
         own = [chain for table, chain in forwarding.actual.main.chains if table == "filter"]
         if gone and not any(name.startswith(DOCKER) for name in own):
@@ -143,17 +131,14 @@ def missing(case: Case, kind: Kind) -> Iterator[Finding]:
             continue
         for each in gone:
             yield _told(case, kind, forwarding, [each], f"{each.table} {each.chain}")
-    yield from _missing_tables(case, kind)
 
 
 def emptied(case: Case, kind: Kind) -> Iterator[Finding]:
     """Chains that stop nothing any more. A flushed table is said once."""
-    for forwarding in _filtered(case):
+    for forwarding in filtered(case):
         gone = [each for each in lost(forwarding) if each.whole and not each.is_raw]
-        filled = [
-            c for (table, _), c in forwarding.actual.main.chains.items() if table == "filter" and c.rules
-        ]
-        if gone and not filled:
+        filled = [chain for chain in forwarding.actual.main.chains.values() if chain.rules]
+        if gone and not any(chain.table == "filter" for chain in filled):
             words = "every chain of the filter table is empty, as after `iptables -F`"
             yield _told(case, kind, forwarding, gone, "filter", words)
             continue
@@ -171,7 +156,7 @@ def emptied(case: Case, kind: Kind) -> Iterator[Finding]:
 
 def unreached(case: Case, kind: Kind) -> Iterator[Finding]:
     """Chains that are there, and that nobody is sent to any more."""
-    for forwarding in _filtered(case):
+    for forwarding in filtered(case):
         for each in lost(forwarding):
             for rule in each.leading if each.is_there and not each.whole else ():
                 if forwarding.chain(each.table, rule.callee or "") is None:
@@ -184,7 +169,7 @@ def unreached(case: Case, kind: Kind) -> Iterator[Finding]:
 
 def incomplete(case: Case, kind: Kind) -> Iterator[Finding]:
     """Networks of which single rules are gone, while others have theirs."""
-    for forwarding in _filtered(case):
+    for forwarding in filtered(case):
         by_network: dict[str, list[Lost]] = {}
         for each in lost(forwarding):
             if not each.is_there or each.whole or each.is_raw:
@@ -194,29 +179,27 @@ def incomplete(case: Case, kind: Kind) -> Iterator[Finding]:
         for bridge, gone in by_network.items():
             name = network_name(case, bridge)
             texts = [f"{each.table} {each.chain}: {text_of(rule)}" for each in gone for rule in each.rules]
-            words = f"network {name} lacks {_counted(texts)}"
+            words = f"network {name} lacks {counted(texts)}"
             yield _told(case, kind, forwarding, gone, f"network {name}", words)
 
 
 def direct(case: Case, kind: Kind) -> Iterator[Finding]:
     """Drops by container, or by published port, that are not in the raw table."""
-    for forwarding in _filtered(case):
+    for forwarding in filtered(case):
         for each in lost(forwarding):
             if not each.is_raw:
                 continue
             host = case.intended.host
             all_gone = not each.is_there or each.whole
-            words = f"{_counted([text_of(rule) for rule in each.rules])} of the raw table is not there"
+            words = f"the raw table lacks {counted([text_of(rule) for rule in each.rules])}"
             if all_gone and host.generation is DROPS_BY_CONTAINER and not host.engine.has(RAW_RULES_RELOADED):
                 words += ", as after a reload of firewalld"
             elif all_gone:
                 words += ", as with --allow-direct-routing or DOCKER_INSECURE_NO_IPTABLES_RAW=1"
-            bridges = _by_bridge(case, each.rules)
-            subject = (
-                "raw PREROUTING"
-                if all_gone or len(bridges) != 1
-                else f"network {network_name(case, next(iter(bridges)))}"
-            )
+            bridges = list(_by_bridge(case, each.rules))
+            subject = "raw PREROUTING"
+            if not all_gone and len(bridges) == 1:
+                subject = f"network {network_name(case, bridges[0])}"
             yield _told(case, kind, forwarding, [each], subject, words, _holes(case, each))
 
 
@@ -234,7 +217,8 @@ def _as_after(case: Case, each: Lost) -> str:
     return ", as after a reload of firewalld" if _holes(case, each) else ", as after `iptables -F`"
 
 
-def _counted(texts: Sequence[str]) -> str:
+def counted(texts: Sequence[str]) -> str:
+    """One rule, or how many there are and the first of them."""
     return texts[0] if len(texts) == 1 else f"{len(texts)} rules, such as {texts[0]}"
 
 
@@ -250,7 +234,7 @@ def _by_bridge(case: Case, rules: Iterable[CompiledRule]) -> Mapping[str, tuple[
     return {bridge: tuple(sorted(own, key=text_of)) for bridge, own in found.items()}
 
 
-def _filtered(case: Case) -> Iterator[Forwarding]:
+def filtered(case: Case) -> Iterator[Forwarding]:
     """The IP versions for which the engine writes rules of iptables."""
     for version in (4, 6):
         if case.intended.rules(version).tables:
@@ -269,7 +253,7 @@ def _told(
     """A finding, with a packet that passes because of it; less bad where none does."""
     conditions = some([rule for each in gone for rule in each.rules])
     concerned = forwarding.opened & forwarding.sets.satisfying(conditions)
-    passage = _passage(case, forwarding, concerned)
+    passage = passage_of(case, forwarding, concerned)
     version = forwarding.version
     over = "" if version == 4 else " (IPv6)"
     return kind.found(
@@ -288,137 +272,22 @@ def _remedy(gone: Sequence[Lost], version: int) -> tuple[str, ...]:
     program = "iptables" if version == 4 else "ip6tables"
     again = "systemctl restart docker  # writes its rules again"
     single = [(each, rule) for each in gone for rule in each.rules]
-    if len(single) > 4 or not all(each.is_there for each in gone):
+    if len(single) > 1 or not all(each.is_there for each in gone):
         return (again,)
-    at_once = (f"# or at once: {program} -t {e.table} -I {e.chain} {text_of(rule)}" for e, rule in single)
-    return (again, *at_once)
+    ((each, rule),) = single
+    return (again, f"# or at once: {program} -t {each.table} -I {each.chain} {text_of(rule)}")
 
 
-def _passage(case: Case, forwarding: Forwarding, packets: Set) -> Passage:
+def passage_of(case: Case, forwarding: Forwarding, packets: Set) -> Passage:
     """Some of the packets, from anywhere to a container of the engine's."""
     bridges, version = list(case.bridges), forwarding.version
-    devices = [link.name for link in case.host.links if link.master is None and link.name != "lo"]
-    reaching = forwarding.between(packets, devices, bridges)
+    reaching = forwarding.between(packets, case.devices, bridges)
     reaching = reaching & forwarding.sets.satisfying(to_containers(case, bridges, version))
     return Passage.of(case, forwarding, reaching)
 
 
-# --- nftables -------------------------------------------------------------------------------------------
-
-
-def _missing_tables(case: Case, kind: Kind) -> Iterator[Finding]:
-    """The tables of the nftables backend."""
-    for table in case.intended.nft.tables:
-        if not any((each.family, each.name) == (table.family, table.name) for each in case.host.nft.tables):
-            yield kind.found(
-                f"nftables {table.family} {table.name}",
-                title=f"table {table.family} {table.name} is not there, and with it all of Docker's rules",
-                remedy=("systemctl restart docker  # writes its tables again",),
-            )
-
-
-def emptied_tables(case: Case, kind: Kind) -> Iterator[Finding]:
-    """Chains and maps of the nftables backend that lost what stops packets."""
-    yield from emptied(case, kind)
-    for meant, there in _tables(case):
-        present = {chain.name: {str(rule) for rule in chain.rules} for chain in there.chains}
-        for chain in meant.chains:
-            stopping = [str(rule) for rule in chain.rules if "drop" in str(rule).split()]
-            gone = [text for text in stopping if text not in present.get(chain.name, set())]
-            if gone:
-                yield kind.found(
-                    f"nftables {meant.family} {TABLE} {chain.name}",
-                    title=f"chain {chain.name} of {meant.family} {TABLE} lacks {_counted(gone)}",
-                    remedy=("systemctl restart docker  # writes its tables again",),
-                )
-        sets = {each.name: each for each in there.sets}
-        for each in meant.sets:
-            own = sets.get(each.name)
-            if own is None or not set(map(str, each.elements)) <= set(map(str, own.elements)):
-                yield kind.found(
-                    f"nftables {meant.family} {TABLE} map {each.name}",
-                    title=f"map {each.name} of {meant.family} {TABLE} does not lead to every network's chains",
-                    remedy=("systemctl restart docker  # writes its tables again",),
-                )
-
-
-def _tables(case: Case) -> Iterator[tuple[NftTable, NftTable]]:
-    there = {(table.family, table.name): table for table in case.host.nft.tables}
-    for table in case.intended.nft.tables:
-        if (table.family, table.name) in there:
-            yield table, there[table.family, table.name]
-
-
-# --- above Docker ---------------------------------------------------------------------------------------
-
-
-def bypassed(case: Case, kind: Kind) -> Iterator[Finding]:
-    """Rules of FORWARD before Docker's first that accept what Docker's would stop."""
-    for forwarding in _filtered(case):
-        for rule, packets in _before(case, forwarding):
-            version, text = forwarding.version, str(rule.rule)
-            passage = _passage(case, forwarding, packets)
-            bridges = [bridge for _, bridge in forwarding.pairs(packets)]
-            names = sorted({network_name(case, bridge) for bridge in bridges if bridge in case.bridges})
-            program = "iptables" if version == 4 else "ip6tables"
-            rest = text.removeprefix(f"-A {rule.place.chain} ")
-            yield kind.found(
-                f"IPv{version} {rest}",
-                title=f"a rule above Docker's lets packets to {_names(names)} pass: {rest}",
-                severity=kind.severity if passage.evidence is not None else Severity.LOW,
-                cells=passage.cells,
-                rules=(_reference(case, rule, version, text),),
-                evidence=passage.evidence,
-                remedy=(
-                    f"{program} -D {rule.place.chain} {rest}",
-                    f"{program} -A {USER} {rest}  # only if these packets are meant to pass",
-                ),
-            )
-
-
-def _names(names: Sequence[str]) -> str:
-    return " and ".join(names) if len(names) < 4 else f"{len(names)} networks"
-
-
-def _reference(case: Case, rule: CompiledRule, version: int, text: str) -> RuleReference:
-    return case.reference(rule.place, version, text)
-
-
-def _before(case: Case, forwarding: Forwarding) -> Iterator[tuple[CompiledRule, Set]]:
-    """The rules of FORWARD that stand before Docker's, with what they let pass to the engine's networks."""
-    sets = forwarding.sets
-    for program in forwarding.actual.programs:
-        for key, chain in program.chains.items():
-            if where(chain.policy_place) != ("filter", "FORWARD"):
-                continue
-            first = next((i for i, rule in enumerate(chain.rules) if _is_dockers(rule)), 0)
-            stopped = forwarding.coming & ~forwarding.passed(forwarding.meant, forwarding.coming)
-            left = forwarding.between(stopped, _devices(case), case.bridges) if first else sets.nothing
-            for rule in chain.rules[:first]:
-                if sets.is_empty(left):
-                    break
-                alone = replace(chain, rules=(rule,), policy=Verdict.DROP)
-                one = replace(program, chains={**program.chains, key: alone})
-                passed = Evaluator(one, sets).run(*key, left).get(Verdict.ACCEPT, sets.nothing)
-                if not sets.is_empty(passed):
-                    yield rule, passed
-                taken = sets.satisfying(some([rule])) if rule.ending is not None else passed
-                left = sets.without(left, taken)
-
-
-def _is_dockers(rule: CompiledRule) -> bool:
-    return rule.callee in (USER, FORWARD, PAIRS, STAGE_1)
-
-
-def _devices(case: Case) -> list[str]:
-    return [link.name for link in case.host.links if link.master is None and link.name != "lo"]
-
-
 CHECKS = (
-    Check(MISSING, knowing(missing)),
-    Check(EMPTIED, knowing(emptied_tables)),
     Check(UNREACHED, knowing(unreached)),
     Check(INCOMPLETE, knowing(incomplete)),
     Check(DIRECT, knowing(direct)),
-    Check(BYPASSED, knowing(bypassed)),
 )
