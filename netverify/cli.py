@@ -13,10 +13,10 @@ import sys
 from collections.abc import Sequence
 
 from netverify import __version__
-from netverify.commands import audit, collect, diff, doctor, lab, lint, reach, trace
+from netverify.commands import audit, collect, diff, doctor, lab, lint, reach, trace, twin
 from netverify.errors import InputError, NetverifyError
 
-COMMANDS = (doctor, lab, trace, reach, diff, lint, collect, audit)
+COMMANDS = (doctor, lab, trace, reach, diff, lint, collect, audit, twin)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -21,10 +21,13 @@ from netverify.errors import MissingCapability, SandboxError
 if TYPE_CHECKING:
     from xdist.workermanage import WorkerController
 
+    from netverify.host import Parts
     from netverify.kernel.lab import Lab
 
 CONTROLLER = "netverify_controller"  # in a pytest-xdist worker's input: the process number of who started it
+COLLECTED = "netverify_snapshot"  # in the same: what --live found before the sandbox was entered
 REASON: pytest.StashKey[str] = pytest.StashKey()
+SNAPSHOT: pytest.StashKey[Parts] = pytest.StashKey()
 FAILED: pytest.StashKey[bool] = pytest.StashKey()
 
 
@@ -51,6 +54,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="VERSION",
         help="of the suites' tests of Docker's generations, those of this engine alone: 24.0, 29.0+nftables",
     )
+    group.addoption("--snapshot", metavar="FILE", help="the host that suites/audit looks at: host.json")
+    group.addoption("--live", action="store_true", help="suites/audit looks at this host as it is now")
+    group.addoption(
+        "--fail-on",
+        choices=("info", "low", "medium", "high", "critical"),
+        default="low",
+        help="the least severity of a finding that fails a test of suites/audit (default: low)",
+    )
+    group.addoption("--accept", metavar="FILE", help="findings that suites/audit lets pass, with reasons")
 
 
 def _docker_version(text: str) -> str:
@@ -69,7 +81,12 @@ def _docker_version(text: str) -> str:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
-    """Enter the sandbox before anything else happens."""
+    """Look at the host if that is asked for, and then enter the sandbox, before anything else happens."""
+    options = early_config.known_args_namespace
+    if options.live and not hasattr(early_config, "workerinput"):
+        from netverify.kernel import collect
+
+        early_config.stash[SNAPSHOT] = collect.collect()
     if not early_config.getini("netverify_sandbox"):
         return
     from netverify.kernel import sandbox
@@ -99,6 +116,22 @@ def pytest_configure_node(node: WorkerController) -> None:
     """Tell a worker on this machine whose it is: left alone, it would first finish the test that it runs."""
     if node.config.getini("netverify_sandbox") and node.gateway.spec.popen and not node.gateway.spec.via:
         node.workerinput[CONTROLLER] = os.getpid()
+    if SNAPSHOT in node.config.stash:
+        node.workerinput[COLLECTED] = node.config.stash[SNAPSHOT].as_json()
+
+
+def snapshot_of(config: pytest.Config) -> Parts | None:
+    """The host that --snapshot or --live names; None without either. Raises InputError."""
+    from netverify.host import read_json
+    from netverify.model import sources
+
+    collected = getattr(config, "workerinput", {}).get(COLLECTED)
+    if collected is not None and SNAPSHOT not in config.stash:
+        config.stash[SNAPSHOT] = read_json(collected, "this host")
+    where = config.getoption("--snapshot")
+    if where is not None and SNAPSHOT not in config.stash:
+        config.stash[SNAPSHOT] = sources.parts(where)
+    return config.stash.get(SNAPSHOT, None)
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:

@@ -8,7 +8,8 @@ from functools import cached_property
 
 from netverify.audit.finding import CellReference, Evidence, RuleReference, Sending
 from netverify.audit.forwarding import Forwarding
-from netverify.audit.intended import Intended, intended
+from netverify.audit.intended import Intended, intended, standing
+from netverify.dataplane.diagrams import Set
 from netverify.dataplane.packet import Address
 from netverify.dataplane.program import Place, table_of
 from netverify.dataplane.trace import PolicyStep, RuleStep, Trace
@@ -63,7 +64,9 @@ class Case:
     def recognitions(self) -> Mapping[int, Recognition]:
         """Which generation of Docker wrote the rules that decide, by IP version."""
         return {
-            version: recognise(self.host.ruleset(version), self.host.nft if self.host.nft.tables else None)
+            version: recognise(
+                standing(self.host, version).rules, self.host.nft if self.host.nft.tables else None
+            )
             for version in (4, 6)
         }
 
@@ -80,6 +83,20 @@ class Case:
         """The rules that the engine means to have here. Raises DockerError where nobody knows them."""
         return intended(self.snapshot, self.host)
 
+    @cached_property
+    def knows_engine(self) -> bool:
+        """Whether it is known which rules the engine means to have."""
+        try:
+            return bool(self.intended)
+        except DockerError:
+            return False
+
+    def leaves(self, version: int, packets: Set) -> str:
+        """What to say of packets that pass by the engine's own rules as well; "" of others."""
+        forwarding = self.forwarding(version)
+        by_others = (packets & forwarding.opened).satisfiable()
+        return "" if by_others or not self.knows_engine else ", as Docker itself leaves it"
+
     def forwarding(self, version: int) -> Forwarding:
         """All packets that the host forwards, by its rules and by the engine's.
 
@@ -88,10 +105,7 @@ class Case:
         known = self._forwardings
         if version not in known:
             actual = self.subject.world.stacks[self.subject.host].filters[version]
-            try:
-                meant = self.intended.view
-            except DockerError:
-                meant = self.host
+            meant = self.intended.view if self.knows_engine else self.host
             known[version] = Forwarding.of(actual, meant)
         return known[version]
 

@@ -58,8 +58,8 @@ class Forwarding:
         self.sets: PacketSets = sets_for(views, [actual, meant], capacity=capacity)
         self._known: dict[tuple[bool, str, str], frozenset[str]] = {}
         unmarked = [equals(name, 0) for name in _WRITTEN]
-        begun = self.sets.satisfying(All((equals("state", State.NEW), *unmarked)))
-        self.coming: Set = Arrivals(actual.view, self.sets).at("filter", "FORWARD") & begun
+        self._begun = self.sets.satisfying(All((equals("state", State.NEW), *unmarked)))
+        self.coming: Set = Arrivals(actual.view, self.sets).at("filter", "FORWARD") & self._begun
 
     @classmethod
     def of(cls, actual: Filters, meant: HostView) -> Forwarding:
@@ -83,9 +83,15 @@ class Forwarding:
         """Those of them that the rules which are meant would not let pass."""
         return self.sets.without(self.passing, self.passed(self.meant, self.coming))
 
-    def passed(self, filters: Filters, packets: Set) -> Set:
+    @cached_property
+    def delivered(self) -> Set:
+        """The new packets from outside that the host takes for itself, by the rules that are there."""
+        arrivals = Arrivals(self.actual.view, self.sets).at("filter", "INPUT")
+        return self.passed(self.actual, arrivals & self._begun, "INPUT")
+
+    def passed(self, filters: Filters, packets: Set, hook: str = "FORWARD") -> Set:
         """Which packets get by all chains on the way."""
-        for call in _calls(filters):
+        for call in _calls(filters, hook):
             exits = Evaluator(call.program, self.sets).run(call.table, call.chain, packets)
             packets = self.sets.union([exits[ending] for ending in PASSING if ending in exits])
         return self.sets.possibly(packets.exists(self.sets.cube(*_WRITTEN)))
@@ -155,10 +161,10 @@ class Forwarding:
         return found
 
 
-def _calls(filters: Filters) -> Iterator[Call]:
-    """The chains that a forwarded packet meets before its way out, those that translate apart."""
-    for hook in ("PREROUTING", "FORWARD"):
-        for stage in filters.stages(hook):
+def _calls(filters: Filters, hook: str = "FORWARD") -> Iterator[Call]:
+    """The chains that a packet meets until it is delivered or goes out, but those that translate."""
+    for each in ("PREROUTING", hook):
+        for stage in filters.stages(each):
             if stage.kind is StageKind.CHAIN:
                 yield from stage.calls
 

@@ -20,13 +20,14 @@ from netverify.docker.parts import GATEWAY_BRIDGE, PROTOCOLS
 from netverify.docker.version import ACCEPT_FWMARK, IP6TABLES, IP6TABLES_BY_DEFAULT, NFTABLES, Version
 from netverify.docker.writer import DOCKER, INGRESS, TO_LOCAL
 from netverify.host import HostSnapshot
-from netverify.host.containers import Attachment, HostContainer, HostNetwork
+from netverify.host.containers import Attachment, HostContainer, HostNetwork, Publication
 from netverify.ruleset import NftRuleset, Ruleset
 
 _DRIVER = "com.docker.network.bridge."
 _MARK = re.compile(r"-m mark --mark (\S+) -j ACCEPT")
 _MESH = re.compile(r"-p (\w+) -m \w+ --dport (\d+) -j DNAT --to-destination ([\d.]+):\d+")
 _RESERVED = 65536
+_ANY4, _ANY6 = IPv4Address("0.0.0.0"), IPv6Address("::")
 
 
 @dataclass(frozen=True)
@@ -199,9 +200,15 @@ def _published(
                 port.container_port,
                 number,
                 port.protocol,
-                port.host_address,
+                _host_address(port),
                 six,
             )
+
+
+def _host_address(port: Publication) -> IPv4Address | IPv6Address | None:
+    if port.host_address is not None or port.version is None:
+        return port.host_address
+    return _ANY4 if port.version == 4 else _ANY6
 
 
 def _publishing(

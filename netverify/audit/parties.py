@@ -60,10 +60,11 @@ def asked(case: Case, packet: Packet, source: str, version: int) -> Answer | Non
         return None
     sender, names = packet.source_address, {each.name for each in case.snapshot.containers}
     own = [voice for voice in known if voice.address == sender]
-    others = sorted((voice for voice in known if voice.address != sender), key=lambda v: v.name in names)
+    forging = [voice for voice in known if voice.name in names][: 0 if own else 1]
+    others = [voice for voice in known if voice.name not in names][:1]
     sport = packet.sport if port is not None and packet.sport != USUAL_SPORT else None
     found = None
-    for voice in (*own, *others[:1]):
+    for voice in (*own, *forging, *others):
         found = case.ask(
             voice.name,
             packet.destination_address,
@@ -110,9 +111,9 @@ class Passage:
 
     def words(self, case: Case) -> str:
         """Which networks reach which."""
-        sources = list(dict.fromkeys(network_name(case, source) for source, _ in self.pairs))
-        targets = list(dict.fromkeys(network_name(case, target) for _, target in self.pairs))
-        return f"{_listed(sources)} {'reaches' if len(sources) == 1 else 'reach'} {_listed(targets)}"
+        sources, targets = (list(dict.fromkeys(ends)) for ends in zip(*self.pairs, strict=True))
+        verb = "reaches" if len(sources) == 1 else "reach"
+        return f"{_listed(case, sources)} {verb} {_listed(case, targets)}"
 
 
 def network_name(case: Case, device: str) -> str:
@@ -121,10 +122,11 @@ def network_name(case: Case, device: str) -> str:
     return device if network is None else network.name
 
 
-def _listed(names: Sequence[str]) -> str:
-    if len(names) <= 3:
-        return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
-    return f"{len(names)} networks"
+def _listed(case: Case, devices: Sequence[str]) -> str:
+    names = [network_name(case, device) for device in devices]
+    if len(names) > 3:
+        return f"{len(names)} {'networks' if all(each in case.bridges for each in devices) else 'devices'}"
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
 def _sample(

@@ -65,6 +65,14 @@ def add_service(command: argparse.ArgumentParser) -> None:
     command.add_argument("-6", "--ipv6", action="store_true", help="over IPv6")
 
 
+def add_ends(command: argparse.ArgumentParser) -> None:
+    """Between whom: some sources and targets by name, or everybody."""
+    command.add_argument(
+        "--from", action="append", default=[], dest="sources", metavar="NAME", help="only from"
+    )
+    command.add_argument("--to", action="append", default=[], dest="targets", metavar="NAME", help="only to")
+
+
 def add_format(command: argparse.ArgumentParser) -> None:
     """Text or JSON."""
     command.add_argument("--format", choices=("text", "json"), default="text", help="default: text")

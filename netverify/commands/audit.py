@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
@@ -11,6 +13,7 @@ from netverify.commands import arguments
 if TYPE_CHECKING:
     from netverify.audit.case import Case
     from netverify.audit.finding import Finding, Severity
+    from netverify.audit.run import Audit
 
 SEVERITIES: Final = ("info", "low", "medium", "high", "critical")
 FORMATS: Final = ("text", "json", "sarif", "html", "junit")
@@ -24,6 +27,7 @@ examples
   netverify audit host.json --format sarif -o host.sarif --fail-on high
   netverify audit host.json --accept accepted.yaml --policy intended.yaml
   netverify audit host.json --write-policy intended.yaml
+  sudo netverify audit host.json --twin
   netverify audit --list
 
 exit codes
@@ -58,6 +62,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     command.add_argument(
         "--write-policy", metavar="FILE", help="write a policy of what passes today, and end"
     )
+    command.add_argument("--twin", action="store_true", help="confirm findings with real packets, in a twin")
     command.set_defaults(run=run, command=command)
 
 
@@ -91,6 +96,8 @@ def run(parsed: argparse.Namespace) -> int:
 
         found = found.also(violations(case, intended))
         kinds += KINDS
+    if parsed.twin:
+        found = _confirmed(case, found)
     told = report.Told(
         found.host,
         where or "this host",
@@ -101,6 +108,22 @@ def run(parsed: argparse.Namespace) -> int:
     )
     sources.write(report.render(told, parsed.format), parsed.output)
     return exit_code(told.sorted.open, told.fail_on)
+
+
+def _confirmed(case: Case, found: Audit) -> Audit:
+    """The findings with what a twin said of them; what it could not be built with is said on stderr."""
+    from netverify.kernel import sandbox
+    from netverify.kernel.confirm import confirm, refuted
+    from netverify.reachability.text import printable
+
+    sandbox.enter()
+    asked = confirm(case.subject, found.findings)
+    for lack in asked.lacking:
+        print(f"netverify: not twinned: {printable(lack)}", file=sys.stderr)
+    for finding in refuted(asked.findings):
+        about = printable(f"{finding.id}: {finding.subject}")
+        print(f"netverify: model and twin differ, which is a fault of netverify: {about}", file=sys.stderr)
+    return replace(found, findings=asked.findings)
 
 
 def exit_code(findings: tuple[Finding, ...], fail_on: Severity) -> int:

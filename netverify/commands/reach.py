@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 from netverify.commands import arguments
 
 if TYPE_CHECKING:
+    from netverify.model.matrix import Reach
     from netverify.model.subject import Subject
+    from netverify.model.twinned import Twinned
 
 EPILOG = f"""\
 {arguments.WHERE}
@@ -17,6 +19,7 @@ examples
   netverify reach host.json --tcp 5432 --from web --from internet --to db
   netverify reach rules.txt --any
   netverify reach --live --udp 53 --format json
+  netverify reach host.json --tcp 80 --twin
 
 exit codes
   0  every pair was answered
@@ -38,10 +41,10 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     arguments.add_service(command)
     command.add_argument("--any", action="store_true", help="whether some packet can pass, and such a packet")
     command.add_argument("--spoofed", action="store_true", help="with --any: also with forged sources")
+    arguments.add_ends(command)
     command.add_argument(
-        "--from", action="append", default=[], dest="sources", metavar="NAME", help="only from"
+        "--twin", action="store_true", help="also send real packets, in a twin of the host (`netverify twin`)"
     )
-    command.add_argument("--to", action="append", default=[], dest="targets", metavar="NAME", help="only to")
     arguments.add_format(command)
     command.set_defaults(run=run, command=command)
 
@@ -51,6 +54,8 @@ def run(parsed: argparse.Namespace) -> int:
     (where,) = arguments.split_where(parsed, parsed.words, ("WHERE",))
     subject = arguments.subject(parsed, where)
     if parsed.any:
+        if parsed.twin:
+            parsed.command.error("--twin sends packets of one service, and --any is about all")
         return _anything(parsed, subject)
     if parsed.spoofed:
         parsed.command.error("--spoofed is about --any packet")
@@ -60,8 +65,21 @@ def run(parsed: argparse.Namespace) -> int:
     versions = subject.versions()
     probe = arguments.probe(parsed, versions[0] if len(versions) == 1 else None)
     asked = reach(subject, probe, parsed.sources, parsed.targets)
-    print(matrix_report.render_json(asked) if parsed.format == "json" else matrix_report.render(asked))
+    found = _twinned(asked) if parsed.twin else None
+    as_json = parsed.format == "json"
+    print(matrix_report.render_json(asked, found) if as_json else matrix_report.render(asked, found))
+    if found is not None and not found.is_complete:
+        return 3
     return 3 if asked.lacks else 0
+
+
+def _twinned(asked: Reach) -> Twinned:
+    from netverify.kernel import sandbox
+    from netverify.kernel.twin_host import twin_of
+
+    sandbox.enter()
+    with twin_of(asked.subject) as twin:
+        return twin.confirm(asked)
 
 
 def _anything(parsed: argparse.Namespace, subject: Subject) -> int:

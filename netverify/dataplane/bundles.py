@@ -2,18 +2,18 @@
 
 A chain of DNAT rules ends differently at each. Here these endings become one, and which rule it was becomes a
 field of the packet, `mapping`: a number that follows from the packet as it entered. What the rules write
-depends on that number alone, so a piece holds it as a table (`Rows`), from which `pieces.Lens` reads
-constants. The number's bits stand last in the diagrams: all that precedes the choice is then held once.
+depends on that number alone, so a piece holds it as a table (`Rows`), which `pieces.Lens` puts into a set in
+one operation. The number's bits stand last in the diagrams: all that precedes the choice is then held once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
-from netverify.dataplane.condition import Condition, equals
+from netverify.dataplane.condition import Condition, equals, tested_fields, unknowns
 from netverify.dataplane.diagrams import Set
-from netverify.dataplane.encoding import Encoding
 from netverify.dataplane.errors import DataplaneError
 from netverify.dataplane.evaluator import Evaluator
 from netverify.dataplane.program import CompiledRule, Program
@@ -22,6 +22,8 @@ from netverify.dataplane.segments import Exits, Memory
 from netverify.dataplane.sets import PacketSets
 from netverify.dataplane.support import fields_of_rule
 from netverify.dataplane.targets import Ending, Nat, NatKind
+
+V = TypeVar("V", bound=Hashable)
 
 MAPPING = "mapping"
 BUNDLE = Nat(NatKind.DNAT, base=-1)
@@ -34,10 +36,24 @@ Bits = tuple[Set, ...]
 
 @dataclass(frozen=True)
 class Column:
-    """One written field: its bits as functions of the number, and as a constant for each row."""
+    """One written field: the value of each row, and its bits as functions of the number."""
 
+    values: tuple[int, ...]
     bits: Bits
-    rows: tuple[Bits, ...]
+
+    @classmethod
+    def of(cls, sets: PacketSets, field: str, values: Sequence[int]) -> Column:
+        """From the values of all rows."""
+        size = len(sets.bits(field))
+        if len(set(values)) == 1:
+            ones = [sets.true if values[0] >> index & 1 else sets.nothing for index in range(size)]
+        else:
+            numbers = _numbers(sets, values)
+            ones = [
+                sets.union([some for value, some in numbers.items() if value >> index & 1])
+                for index in range(size)
+            ]
+        return cls(tuple(values), tuple(reversed(ones)))
 
 
 @dataclass(frozen=True)
@@ -45,40 +61,37 @@ class Rows:
     """A table: what was written, by the number of the rule."""
 
     columns: tuple[Column, ...]
-    size: int
 
     def column(self, bits: object) -> Column | None:
         """The column that a field was written from, if it was and nobody wrote it since."""
         return next((column for column in self.columns if column.bits is bits), None)
 
-    def with_column(self, encoding: Encoding, rows: Sequence[Bits]) -> tuple[Rows, Bits]:
-        """The table with another column, and that column's bits."""
-        column = Column(by_number(encoding, rows), tuple(rows))
-        return Rows((*self.columns, column), self.size), column.bits
+    def with_column(self, column: Column) -> Rows:
+        """The table with another column."""
+        return Rows((*self.columns, column))
 
 
-def by_number(encoding: Encoding, rows: Sequence[Bits]) -> Bits:
-    """For each bit of the rows: the packets whose number is that of a row with a one there."""
-    if len(set(rows)) == 1:
-        return rows[0]
-    joined = [joined_rows(encoding, [row[index] for row in rows]) for index in range(len(rows[0]))]
-    return tuple(joined)
+def written(sets: PacketSets, columns: Mapping[str, Column]) -> Set:
+    """The values of fields that were written from columns of one table, each row's with its number.
+
+    Rows are joined in the order of the variables: neighbours then meet in one path of the diagram alone.
+    """
+    fields = sorted(columns, key=sets.variables)
+    rows = _numbers(sets, list(zip(*(columns[field].values for field in fields), strict=True)))
+    made = []
+    for values, numbers in sorted(rows.items(), key=lambda row: row[0]):
+        for field, value in zip(reversed(fields), reversed(values), strict=True):
+            numbers = sets.satisfying(equals(field, value)) & numbers
+        made.append(numbers)
+    return sets.union(made)
 
 
-def joined_rows(encoding: Encoding, sets: Sequence[Set]) -> Set:
-    """The packets that are in the set of their own number."""
-    bits = encoding.bits(MAPPING)
-    level = list(sets)
-    for bit in reversed(bits):
-        if len(level) == 1:
-            break
-        level = [
-            level[index]
-            if index + 1 == len(level) or level[index] == level[index + 1]
-            else bit.ite(level[index + 1], level[index])
-            for index in range(0, len(level), 2)
-        ]
-    return level[0]
+def _numbers(sets: PacketSets, values: Sequence[V]) -> dict[V, Set]:
+    """The numbers of the rows that have each value."""
+    found: dict[V, list[Set]] = {}
+    for number, value in enumerate(values):
+        found.setdefault(value, []).append(sets.satisfying(equals(MAPPING, number)))
+    return {value: sets.union(numbers) for value, numbers in found.items()}
 
 
 def is_simple(ending: Ending | None) -> bool:
@@ -174,6 +187,7 @@ class Bundler(Evaluator[Set]):
     ) -> None:
         super().__init__(program, sets, memory=Memory())
         self._coming = coming
+        self._among: dict[Set, Set] = {}
         self._numbered: Mapping[Ending, Set] = {
             ending: sets.satisfying(equals(MAPPING, number)) for number, ending in enumerate(endings)
         }
@@ -184,8 +198,18 @@ class Bundler(Evaluator[Set]):
             return matched, failed
         asked = fields_of_rule(rule)
         if "destination" in asked and "out_interface" not in asked:
-            matched = self._coming.among(matched)
+            matched = matched & self._coming_to(rule, self._coming)
         return matched, failed
+
+    def _coming_to(self, rule: CompiledRule, coming: Coming) -> Set:
+        """What comes, of the packets that pass a rule's tests of their destination."""
+        wanted = self.algebra.everything
+        for test in rule.tests:
+            if tested_fields(test.condition) == {"destination"} and not unknowns(test.condition):
+                wanted = wanted & self.algebra.satisfying(test.condition)
+        if wanted not in self._among:
+            self._among[wanted] = coming.among(wanted)
+        return self._among[wanted]
 
     def _add(self, exits: Exits[Set], ending: Ending, packets: Set) -> None:
         number = self._numbered.get(ending)

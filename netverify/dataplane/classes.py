@@ -8,11 +8,12 @@ let through by five hundred rules of one chain.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterator
 from dataclasses import dataclass
 
 from netverify.dataplane.change import RANK, Kind, kind_of, may_pass
 from netverify.dataplane.condition import equals
+from netverify.dataplane.decided import Decided, Decider
 from netverify.dataplane.fates import Fates
 from netverify.dataplane.program import Place
 from netverify.dataplane.sets import PacketSets, Set
@@ -21,8 +22,8 @@ from netverify.dataplane.targets import Ending, Nat, Verdict
 FEW = 6  # rules on a side that each get classes of their own
 _MOST = 32  # groups on a side, from which on rules go by their chains, and translations by their kind
 
-Pieces = dict[tuple[Place | None, Ending], Set]
-"""The packets that a rule, or a policy, gave their ending; None where rules are not told apart."""
+Deciders = tuple[Decider, ...]
+"""The rules and policies that decided, and the endings that they gave."""
 
 
 @dataclass
@@ -31,8 +32,8 @@ class PacketClass:
 
     kind: Kind
     packets: Set
-    old: Pieces
-    new: Pieces
+    old: Deciders
+    new: Deciders
     writes: tuple[str, ...] = ()
     strange: tuple[str, ...] = ()
 
@@ -58,62 +59,31 @@ class Classifier:
     def classes(self) -> Iterator[PacketClass]:
         """Every class; they are disjoint, and packets in none have the fate that they had."""
         sets = self.sets
-        before, after = self.old.by_ending(), self.new.by_ending()
-        same = sets.nothing
+        old, new = self.old.decided, self.new.decided
+        same = old.same(new)
+        yield from self._of_endings(old.otherwise(new), new.otherwise(old))
         written = sets.nothing
-        for ending, packets in before.items():
-            if ending in after:
-                both = packets & after[ending]
-                same = same | both
-                written = written | (both & self._differently_written(ending))
-        everybody = sets.union(list(before.values()))
-        yield from self._of_endings(everybody & ~same, everybody)
+        for ending in old.endings & new.endings if self._written() else ():
+            differently = self._differently_written(ending)
+            written = written | (old.ending(ending) & new.ending(ending) & differently)
         yield from self._of_writing(written)
         yield from self._of_strangers(same & ~written)
 
     # --- other endings --------------------------------------------------------------------------------------
 
-    def _of_endings(self, changed: Set, everybody: Set) -> Iterator[PacketClass]:
-        if self.sets.is_empty(changed):
+    def _of_endings(self, lost: Decided, gained: Decided) -> Iterator[PacketClass]:
+        if self.sets.is_empty(lost.entering):
             return
-        olds, news = self._grouped(changed, everybody)
-        for old in olds.values():
-            for new in news.values():
-                both = old.packets & new.packets
+        for old in _grouped(lost, self._edited[0]):
+            for new in _grouped(gained, self._edited[1]):
+                both = old.entering & new.entering
                 if not self.sets.is_empty(both):
-                    (_, before), (_, after) = next(iter(old.pieces)), next(iter(new.pieces))
+                    (_, before), (_, after) = next(iter(old)), next(iter(new))
                     yield self._class(kind_of(before, after), both, old, new)
 
-    def _grouped(self, changed: Set, everybody: Set) -> tuple[dict[Hashable, _Group], dict[Hashable, _Group]]:
-        found = []
-        for fates, edited in zip((self.old, self.new), self._edited, strict=True):
-            pieces = self._cut(fates.ended, changed, everybody)
-            grouped: dict[Hashable, _Group] = {}
-            for key in _KEYS:
-                grouped = {}
-                for (place, ending), packets in pieces.items():
-                    name = key(place, ending, edited)
-                    group = grouped.setdefault(name, _Group(self.sets.nothing, {}))
-                    group.pieces[place, ending] = packets
-                if len(grouped) <= (FEW if key is _alone else _MOST):
-                    break
-            for group in grouped.values():
-                group.packets = self.sets.union(list(group.pieces.values()))
-            found.append(grouped)
-        return found[0], found[1]
-
-    def _cut(
-        self, pieces: Mapping[tuple[Place | None, Ending], Set], packets: Set, whole: Set | None = None
-    ) -> Pieces:
-        """What is in a set of some pieces; `whole` is their union, where that is known."""
-        if whole is not None and whole == packets:
-            return {key: held for key, held in pieces.items() if held.satisfiable()}
-        cut = {key: held & packets for key, held in pieces.items()}
-        return {key: held for key, held in cut.items() if held.satisfiable()}
-
-    def _class(self, kind: Kind, packets: Set, old: _Group, new: _Group) -> PacketClass:
+    def _class(self, kind: Kind, packets: Set, old: Decided, new: Decided) -> PacketClass:
         strange = tuple(name for name, met in self._strangers() if (packets & met).satisfiable())
-        olds, news = (self._cut(each.pieces, packets, each.packets) for each in (old, new))
+        olds, news = (tuple(each.within(packets)) for each in (old, new))
         return PacketClass(kind, packets, olds, news, strange=strange)
 
     # --- other writing --------------------------------------------------------------------------------------
@@ -143,39 +113,39 @@ class Classifier:
 
     def _of_writing(self, packets: Set) -> Iterator[PacketClass]:
         """By the last rules that wrote the fields which differ, on either side."""
-        parts: list[tuple[Set, tuple[str, ...], Pieces, Pieces]] = []
+        parts: list[tuple[Set, tuple[str, ...], Deciders, Deciders]] = []
         if not self.sets.is_empty(packets):
-            parts.append((packets, (), {}, {}))
+            parts.append((packets, (), (), ()))
         for name in self._written():
             differing = self._differing(name)
             split = []
             for held, names, old, new in parts:
                 split.append((held & ~differing, names, old, new))
                 split += [
-                    (part, (*names, name), {**old, **before}, {**new, **after})
+                    (part, (*names, name), _joined(old, before), _joined(new, after))
                     for part, before, after in self._by_writers(name, held & differing)
                 ]
             parts = [each for each in split if not self.sets.is_empty(each[0])]
         for held, names, old, new in parts:
-            ends = [self._cut(fates.ended, held) for fates in (self.old, self.new)]
+            ends = [tuple(fates.decided.within(held)) for fates in (self.old, self.new)]
             yield PacketClass(Kind.WRITTEN, held, old or ends[0], new or ends[1], writes=names)
 
-    def _by_writers(self, name: str, packets: Set) -> Iterator[tuple[Set, Pieces, Pieces]]:
+    def _by_writers(self, name: str, packets: Set) -> Iterator[tuple[Set, Deciders, Deciders]]:
         for held, old in self._last(self.old, name, packets):
             for part, new in self._last(self.new, name, held):
                 yield part, old, new
 
-    def _last(self, fates: Fates, name: str, packets: Set) -> Iterator[tuple[Set, Pieces]]:
+    def _last(self, fates: Fates, name: str, packets: Set) -> Iterator[tuple[Set, Deciders]]:
         left = packets
         writers = self._cut_writers(fates, name, packets)
         if len(writers) > _MOST:
-            yield packets, {(place, Verdict.ACCEPT): held for place, held in writers.items()}
+            yield packets, tuple((place, Verdict.ACCEPT) for place in writers)
             return
         for place, held in writers.items():
             left = left & ~held
-            yield held, {(place, Verdict.ACCEPT): held}
+            yield held, ((place, Verdict.ACCEPT),)
         if left.satisfiable():
-            yield left, {}
+            yield left, ()
 
     def _cut_writers(self, fates: Fates, name: str, packets: Set) -> dict[Place, Set]:
         cut = {place: held & packets for place, held in fates.writers.get(name, {}).items()}
@@ -189,7 +159,7 @@ class Classifier:
             met = packets & differing
             if met.satisfiable():
                 packets = packets & ~met
-                ends = [self._cut(fates.ended, met) for fates in (self.old, self.new)]
+                ends = [tuple(fates.decided.within(met)) for fates in (self.old, self.new)]
                 yield PacketClass(Kind.UNKNOWN, met, ends[0], ends[1], strange=(name,))
 
     def _strangers(self) -> Iterator[tuple[str, Set]]:
@@ -200,10 +170,20 @@ class Classifier:
             yield name, old ^ new
 
 
-@dataclass
-class _Group:
-    packets: Set
-    pieces: Pieces
+def _joined(one: Deciders, other: Deciders) -> Deciders:
+    return tuple(dict.fromkeys((*one, *other)))
+
+
+def _grouped(decided: Decided, edited: Collection[Place]) -> list[Decided]:
+    """What is decided of the packets that changed, by groups of rules (`_KEYS`)."""
+    for key in _KEYS:
+        names = [key(place, ending, edited) for place, ending in decided]
+        if len(set(names)) <= (FEW if key is _alone else _MOST):
+            break
+    grouped: dict[Hashable, list[Decider]] = {}
+    for name, decider in zip(names, decided, strict=True):
+        grouped.setdefault(name, []).append(decider)
+    return [decided.only(deciders) for deciders in grouped.values()]
 
 
 _Key = Callable[[Place | None, Ending, Collection[Place]], Hashable]

@@ -73,27 +73,84 @@ def describe(
     `hidden` are ranges that go without saying.
     """
     packets = sets.possibly(packets)
-    boxes = sets.boxes(packets)
-    shown = list(islice(boxes, most))
-    rest = sum(1 for _ in islice(boxes, _COUNTED))
-    further = [field for field in _BITWISE if forget(sets, packets, (field,)) != packets]
+    known = frozenset(sets.fields)
+    bitwise = [field for field in _BITWISE if field in known]
+    ranged = packets.exists(sets.cube(*bitwise)) if bitwise else packets  # as far as its boxes say
+    shown = list(islice(sets.boxes(ranged), most))
+    rest = _number(sets, ranged, len(shown) + _COUNTED) - len(shown)
+    further = [(field, *_bits(sets, packets, field)) for field in _mattering(sets, packets, bitwise, ranged)]
     return Description(
-        tuple(_part(sets, packets, box, further, hidden) for box in shown), rest, is_exact=rest < _COUNTED
+        tuple(_part(sets, box, further, hidden) for box in shown), rest, is_exact=rest < _COUNTED
     )
 
 
+def _number(sets: PacketSets, packets: Set, most: int) -> int:
+    """In how many boxes a set can be read out (`PacketSets.boxes`), counted to `most`.
+
+    A box is a choice of what is left behind some ranges, field by field: no range need be looked at, and what
+    is left behind several is counted once.
+    """
+    ends = [sets.variables(field)[-1] for field in sets.order]
+    known: dict[tuple[int, Set], int] = {}
+
+    def count(depth: int, left: Set) -> int:
+        if depth == len(ends):
+            return 1
+        found = known.get((depth, left))
+        if found is None:
+            found = 0
+            for behind in _behind(left, ends[depth]):
+                found += count(depth + 1, behind)
+                if found >= most:
+                    found = most
+                    break
+            known[depth, left] = found
+        return found
+
+    return count(0, packets)
+
+
+def _behind(packets: Set, last: int) -> Iterator[Set]:
+    """What can be left of a set when all variables to `last` have a value: different sets, none empty."""
+    seen: set[Set] = set()
+    stack = [packets]
+    while stack:
+        part = stack.pop()
+        if part in seen or not part.satisfiable():
+            continue
+        seen.add(part)
+        variable = part.node_var()
+        if variable is None or variable > last:
+            yield part
+        else:
+            stack += part.cofactors()  # type: ignore[arg-type]
+
+
+def _mattering(sets: PacketSets, packets: Set, fields: Sequence[str], without: Set) -> list[str]:
+    """Those of some fields that matter to a set; `without` is what it says when they are all left out.
+
+    Often it is one of many. A packet that is there without the fields, and not with them, is found by asking
+    for one that matters: each such field is kept, until nothing changes without all others.
+    """
+    owner = {variable: field for field in fields for variable in sets.variables(field)}
+    found: set[str] = set()
+    while (cube := (without & ~packets).pick_cube()) is not None:
+        found |= {field for variable, field in owner.items() if cube[variable] is not None} - found
+        others = [field for field in fields if field not in found]
+        without = packets.exists(sets.cube(*others)) if others else packets
+    return [field for field in fields if field in found]
+
+
 def _part(
-    sets: PacketSets, packets: Set, box: Box, further: Sequence[str], hidden: Sequence[tuple[str, Ranges]]
+    sets: PacketSets,
+    box: Box,
+    further: Sequence[tuple[str, int, int, bool]],
+    hidden: Sequence[tuple[str, Ranges]],
 ) -> Part:
     held_ranges = [each for each in box.fields if each not in hidden]
     ranges = {field: held for field, held in held_ranges if not _is_whole(sets, field, held)}
-    bits, more = [], []
-    for field in further:
-        value, mask, is_all = _bits(sets, packets, field)
-        if mask:
-            bits.append((field, value, mask))
-        if not is_all:
-            more.append(field)
+    bits = [(field, value, mask) for field, value, mask, _is_all in further if mask]
+    more = [field for field, _value, _mask, is_all in further if not is_all]
     words = [_way(sets, ranges)]
     words += filter(None, (_WORDS[field](sets, field, ranges[field]) for field in _ORDER if field in ranges))
     words += (f"{name} {_masked(sets, name, value, mask)}" for name, value, mask in bits if name != _QUIET)
@@ -109,14 +166,22 @@ def _part(
 
 
 def _bits(sets: PacketSets, packets: Set, field: str) -> tuple[int, int, bool]:
-    """Which bits of a field are the same in all packets of a set, and whether no other bit matters."""
+    """Which bits of a field that matters are the same in all packets of a set; whether no other does."""
     value = mask = 0
     rest = packets
-    for index, bit in enumerate(reversed(sets.bits(field))):
-        for one, half in ((1, bit), (0, ~bit)):
-            if sets.is_empty(packets & ~half):
-                value, mask = value | one << index, mask | 1 << index
-                rest = rest & half
+    one = packets.pick_cube()  # some packets of the set: None where a bit has both values
+    if one is None:
+        return value, mask, True
+    variables = reversed(sets.variables(field))
+    for index, (bit, variable) in enumerate(zip(reversed(sets.bits(field)), variables, strict=True)):
+        if one[variable] is None:
+            continue
+        half = bit if one[variable] else ~bit
+        if sets.is_empty(packets & ~half):
+            value, mask = value | bool(one[variable]) << index, mask | 1 << index
+            rest = rest & half
+    if not mask:
+        return value, mask, False
     held = forget(sets, rest, (field,))
     for index, bit in enumerate(reversed(sets.bits(field))):
         if mask >> index & 1:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from oxidd.bcdd import BCDDFunction
 
 Set = BCDDFunction
@@ -26,3 +28,19 @@ class Diagrams:
     def is_empty(self, packets: Set) -> bool:
         """Whether no packet is in the set."""
         return not packets.satisfiable()
+
+
+def variables_of(functions: Iterable[Set]) -> set[int]:
+    """The variables that functions ask for."""
+    found: set[int] = set()
+    seen: set[Set] = set()
+    waiting = list(functions)
+    while waiting:
+        function = waiting.pop()
+        variable = function.node_var()
+        if variable is None or function in seen:
+            continue
+        seen.add(function)
+        found.add(variable)
+        waiting += function.cofactors() or ()
+    return found

@@ -15,7 +15,7 @@ none. A chain of nat is compared for packets that are asked there, the first of 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from weakref import ReferenceType, WeakKeyDictionary, ref
@@ -25,6 +25,7 @@ from netverify.dataplane.alignment import Edit, align
 from netverify.dataplane.change import RANK, Change, Kind, Side
 from netverify.dataplane.change import ending_words as words
 from netverify.dataplane.classes import Classifier, PacketClass
+from netverify.dataplane.decided import Decider
 from netverify.dataplane.describe import describe
 from netverify.dataplane.errors import DataplaneError
 from netverify.dataplane.evaluator import Evaluator
@@ -35,7 +36,7 @@ from netverify.dataplane.ordering import order_for
 from netverify.dataplane.packet import Packet
 from netverify.dataplane.program import Place, Program
 from netverify.dataplane.segments import called_by
-from netverify.dataplane.sets import PacketSets, Set
+from netverify.dataplane.sets import PacketSets
 from netverify.dataplane.starts import starts
 from netverify.dataplane.targets import Verdict
 from netverify.ruleset import RulePlace
@@ -187,12 +188,12 @@ class Comparison:
         for one, many, program in zip(ones, (old, new), (self.old, self.new), strict=True):
             self._confirm(packet, assume, one, many, program)
         sides = [
-            self._side(one, pieces, many, program, each)
-            for one, pieces, many, program in zip(
+            self._side(one, deciders, many, program, each)
+            for one, deciders, many, program in zip(
                 ones, (each.old, each.new), (old, new), (self.old, self.new), strict=True
             )
         ]
-        reaches, continues = self._way(where, each)
+        reaches, continues = self._way(where, each, packet)
         return Change(
             *where,
             each.kind,
@@ -210,7 +211,7 @@ class Comparison:
     def _side(
         self,
         one: Fate,
-        pieces: Mapping[tuple[Place | None, Any], Set],
+        deciders: Sequence[Decider],
         many: Fates,
         program: Program,
         each: PacketClass,
@@ -219,13 +220,13 @@ class Comparison:
         for name, writer in one.writers:
             if name in each.writes:
                 place = writer
-        endings = {ending for _, ending in pieces} if not each.writes else {one.ending}
+        endings = {ending for _, ending in deciders} if not each.writes else {one.ending}
         return Side(
             one.ending,
             place,
             rule_text(program, place),
             len(endings),
-            len({held for held, _ in pieces if held is not None}),
+            len({held for held, _ in deciders if held is not None}),
             tuple((name, written_words(many, name, each.packets)) for name in each.writes),
             tuple(name for name in each.strange if name in one.strange),
         )
@@ -234,8 +235,10 @@ class Comparison:
         self, packet: Packet, assume: dict[str, bool], one: Fate, many: Fates, program: Program
     ) -> None:
         """Hold the sets against the run of the single packet."""
-        held = many.ended.get((one.place, one.ending), many.ended.get((None, one.ending)))
-        if held is None or not self.sets.contains(held, packet, assume):
+        known = [
+            each for each in ((one.place, one.ending), (None, one.ending)) if each in many.decided.pieces
+        ]
+        if not self.sets.contains(many.decided.of(known[:1]), packet, assume):
             raise DataplaneError(
                 f"host {program.host.name}: for all packets at once, {packet} does not end at {one.place} by "
                 f"{words(one.ending)}, as it does alone: this is a defect of netverify"
@@ -251,12 +254,12 @@ class Comparison:
 
     # --- the way before and after ---------------------------------------------------------------------------
 
-    def _way(self, where: tuple[str, str], each: PacketClass) -> tuple[bool, bool]:
+    def _way(self, where: tuple[str, str], each: PacketClass, packet: Packet) -> tuple[bool, bool]:
         """Whether packets of a class come to the chain, and past all that follows, where they pass it."""
         reaches = continues = False
         for side in {Kind.OPENED: (1,), Kind.CLOSED: (0,)}.get(each.kind, (1, 0)):
             if not (reaches and continues):
-                way = self._onward[side].way(*where, each.packets)
+                way = self._onward[side].way(*where, each.packets, packet)
                 reaches, continues = reaches or way[0], continues or way[1]
         return reaches, continues
 

@@ -13,7 +13,7 @@ from oxidd.bcdd import BCDDManager
 from oxidd.util import DDMemoryError
 
 from netverify.dataplane.condition import All, Condition, Masked, Named, Not, Unknown, Within
-from netverify.dataplane.diagrams import Set
+from netverify.dataplane.diagrams import Set, variables_of
 from netverify.dataplane.errors import DataplaneError
 from netverify.dataplane.fields import ABSENT, NAMES, encoded, together, width
 from netverify.dataplane.packet import State
@@ -59,6 +59,7 @@ class Encoding:
         self._variables: dict[str, list[int]] = {}  # of each field, most significant bit first
         self._cubes: dict[tuple[str, ...], Set] = {}
         self._conditions: dict[Condition, Set] = {}
+        self._asked: dict[Set, frozenset[str]] = {}
         self.unknowns: dict[str, int] = {}
         self.nothing: Set = self._manager.false()
         self.true: Set = self._manager.true()
@@ -80,6 +81,17 @@ class Encoding:
         """The numbers of a field's variables."""
         self.bits(field)
         return self._variables[field]
+
+    def asked(self, packets: Set) -> frozenset[str]:
+        """The fields that a set says anything of. Takes a walk through its diagram, once."""
+        known = self._asked.get(packets)
+        if known is None:
+            variables = variables_of([packets])
+            known = frozenset(
+                field for field, own in self._variables.items() if not variables.isdisjoint(own)
+            )
+            self._asked[packets] = known
+        return known
 
     @property
     def fields(self) -> Iterable[str]:
@@ -176,8 +188,16 @@ class Encoding:
         made = self.nothing
         top = (1 << len(bits)) - 1
         for low, high in condition.ranges:
-            if low <= top and high >= 0:
+            if 0 <= low == high <= top:
+                made = made | self._exactly(bits, low)
+            elif low <= top and high >= 0:
                 made = made | (self._at_least(bits, max(low, 0)) & self._at_most(bits, min(high, top)))
+        return made
+
+    def _exactly(self, bits: list[Set], number: int) -> Set:
+        made = self.true
+        for index, bit in enumerate(reversed(bits)):
+            made = (bit if number >> index & 1 else ~bit) & made
         return made
 
     def _at_least(self, bits: list[Set], low: int) -> Set:
@@ -199,14 +219,16 @@ class Encoding:
         made = self.true
         for index, bit in enumerate(reversed(bits)):
             if condition.mask >> index & 1:
-                made = made & (bit if condition.value >> index & 1 else ~bit)
+                made = (bit if condition.value >> index & 1 else ~bit) & made
         return made
 
     def _named(self, condition: Named) -> Set:
+        if not condition.prefix:
+            code = None if condition.name == OTHER else self._codes.get(condition.name)
+            return self.nothing if code is None else self._exactly(self.bits(condition.field), code)
         matching = [
             code
             for code, name in enumerate(self.devices)
-            if (name.startswith(condition.name) if condition.prefix else name == condition.name)
-            and name != OTHER
+            if name.startswith(condition.name) and name != OTHER
         ]
         return self._within(Within(condition.field, tuple((code, code) for code in matching)))

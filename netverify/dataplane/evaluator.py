@@ -13,7 +13,7 @@ algebra share: an edited ruleset is evaluated by what the edit left alone and a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Generic, Protocol, TypeVar
 
 from netverify.dataplane.algebra import Algebra
@@ -39,6 +39,9 @@ class Observer(Protocol[S_contra]):
         """Packets reached the end of one of the kernel's own chains."""
         ...
 
+
+SHORT = 64
+"""Rules of the longest chain that `way_to` goes through one by one."""
 
 _Enter = Callable[[CompiledChain, S], Exits[S]]
 """How a chain is called: what becomes of the packets that are sent into it."""
@@ -66,6 +69,8 @@ class Evaluator(Generic[S]):
         self._memory = memory
         self._shortlist = shortlist
         self._segments: Segments | None = None
+        self._tests: dict[tuple[str, str], Sequence[int]] = {}  # the number of each rule's tests, by chain
+        self._left_by_calls: dict[tuple[str, str, int], S] = {}
 
     def run(self, table: str, chain: str, entering: S) -> Exits[S]:
         """Send packets into one of the kernel's own chains; a chain that is not there accepts everything."""
@@ -107,17 +112,38 @@ class Evaluator(Generic[S]):
         """As `reaching`, but not put together: what comes to a rule is the first set, cut by all the others.
 
         The first are the packets that pass the few rules right before it; each of the others is what a longer
-        part of the chain leaves. Whether a single packet is in all of them is quickly asked.
+        part of the chain leaves, or a chain that it calls. Whether a single packet is in all of them is
+        quickly asked, and together they can be far larger than each.
         """
         segment, left = self._segment(chain), []
-        while segment.halves is not None:
+        while segment.halves is not None and len(chain.rules) > SHORT:
             first, second = segment.halves
             if index < second.start:
                 segment = first
             else:
                 left.append(self._summary(chain, first)[1])
                 segment = second
-        return self._fold({}, chain, range(segment.start, index), packets, self._chain), left
+        for place in range(segment.start, index):
+            if chain.rules[place].callee is not None:
+                left.append(self._left_by_call(chain, place))
+            else:
+                packets = self._pass({}, chain, range(place, place + 1), packets, self._back)
+        return packets, left
+
+    def meeting(self, chain: CompiledChain, packets: S) -> Iterator[tuple[int, S]]:
+        """The rules of a chain (from 0) whose tests some of the packets pass, each with those packets."""
+        waiting = [self._segment(chain)]
+        while waiting:
+            segment = waiting.pop()
+            if segment.halves is not None:
+                waiting += reversed(segment.halves)
+                continue
+            if self._is_passed_by(chain, segment, packets):
+                continue
+            for index in segment.rules:
+                matched = self.algebra.both(packets, self._passing(chain, index))
+                if not self.algebra.is_empty(matched):
+                    yield index, matched
 
     def inspect(self, chain: CompiledChain, entering: S, observer: Observer[S]) -> None:
         """Send packets into any chain and tell what its own rules did, not those of the chains it calls."""
@@ -164,10 +190,9 @@ class Evaluator(Generic[S]):
             return self._chain(chain, entering)
         exits, left = self._summary(chain, self._segment(chain))
         back: Exits[S] = {}
+        for ending in (Verdict.FALL, Verdict.RETURN):  # the steps of a rule may end in FALL before their last
+            self._add(back, ending, self.algebra.both(exits.get(ending, self.algebra.nothing), entering))
         self._add(back, Verdict.FALL, self.algebra.both(left, entering))
-        self._add(
-            back, Verdict.RETURN, self.algebra.both(exits.get(Verdict.RETURN, self.algebra.nothing), entering)
-        )
         return back
 
     # --- segments -------------------------------------------------------------------------------------------
@@ -187,8 +212,7 @@ class Evaluator(Generic[S]):
         if found is None:
             exits: Exits[S] = {}
             if segment.halves is None:
-                rules = range(segment.start, segment.stop)
-                left = self._fold(exits, chain, rules, self.algebra.everything, self._chain)
+                left = self._pass(exits, chain, segment.rules, self.algebra.everything, self._chain)
             else:
                 first, second = (self._summary(chain, half) for half in segment.halves)
                 self._join(exits, first[0])
@@ -206,20 +230,39 @@ class Evaluator(Generic[S]):
             algebra = self.algebra
             if segment.halves is None:
                 found = algebra.nothing
-                for index, tests in enumerate(segment.each, segment.start):
-                    found = algebra.either(found, self._passing(chain.rules[index], tests))
+                for index in segment.rules:
+                    found = algebra.either(found, self._passing(chain, index))
             else:
                 found = algebra.either(*(self._matching(chain, half) for half in segment.halves))
             known[segment.tests] = found
         return found
 
-    def _passing(self, rule: CompiledRule, tests: int) -> S:
-        """The packets that pass all tests of a rule, which have that number."""
+    def _passing(self, chain: CompiledChain, index: int) -> S:
+        """The packets that pass all tests of a rule (from 0)."""
+        where = (chain.table, chain.name)
+        tests = self._tests.get(where)
+        if tests is None:
+            tests = self._tests[where] = self._segment(chain).all_tests()
         known = self._known().matching
-        found = known.get(tests)
+        found = known.get(tests[index])
         if found is None:
-            found = known[tests] = self._tested(rule, self.algebra.everything)[0]
+            found = known[tests[index]] = self._tested(chain.rules[index], self.algebra.everything)[0]
         return found
+
+    def _left_by_call(self, chain: CompiledChain, index: int) -> S:
+        """What comes back of everything, when a rule (from 0) calls its chain."""
+        where = (chain.table, chain.name, index)
+        found = self._left_by_calls.get(where)
+        if found is None:
+            everything, rules = self.algebra.everything, range(index, index + 1)
+            found = self._left_by_calls[where] = self._pass({}, chain, rules, everything, self._back)
+        return found
+
+    def _is_passed_by(self, chain: CompiledChain, segment: Segment, packets: S) -> bool:
+        """Whether it is known that no rule of a segment can match any of the packets."""
+        if segment.stop - segment.start > GUARDED:
+            return False
+        return self.algebra.is_empty(self.algebra.both(packets, self._matching(chain, segment)))
 
     def _follow(
         self,
@@ -231,23 +274,12 @@ class Evaluator(Generic[S]):
         observer: Observer[S] | None,
     ) -> S:
         """Send packets through a segment; returns who comes to its end."""
-        algebra = self.algebra
-        if segment.stop - segment.start <= GUARDED:
-            met = algebra.both(entering, self._matching(chain, segment))
-            if algebra.is_empty(met):
-                return entering
-        if segment.halves is not None:
-            for half in segment.halves:
-                entering = self._follow(chain, half, entering, exits, enter, observer)
+        if self._is_passed_by(chain, segment, entering):
             return entering
-        for index, tests in enumerate(segment.each, segment.start):
-            rule = chain.rules[index]
-            matched = algebra.both(entering, self._passing(rule, tests))
-            if not algebra.is_empty(matched):
-                if observer is not None:
-                    observer.tested(rule, -1, matched)
-                others = algebra.without(entering, matched)
-                entering = self._matched(chain, rule, matched, others, exits, enter)
+        if segment.halves is None:
+            return self._pass(exits, chain, segment.rules, entering, enter, observer)
+        for half in segment.halves:
+            entering = self._follow(chain, half, entering, exits, enter, observer)
         return entering
 
     # --- rules ----------------------------------------------------------------------------------------------
@@ -273,6 +305,27 @@ class Evaluator(Generic[S]):
             if observer is not None:
                 observer.tested(rule, failed, matched)
             if failed < 0:
+                others = algebra.without(entering, matched)
+                entering = self._matched(chain, rule, matched, others, exits, enter)
+        return entering
+
+    def _pass(
+        self,
+        exits: Exits[S],
+        chain: CompiledChain,
+        rules: range,
+        entering: S,
+        enter: _Enter[S],
+        observer: Observer[S] | None = None,
+    ) -> S:
+        """As `_fold`, by what is remembered of tests; the observer hears of rules that matched alone."""
+        algebra = self.algebra
+        for index in rules:
+            matched = algebra.both(entering, self._passing(chain, index))
+            if not algebra.is_empty(matched):
+                rule = chain.rules[index]
+                if observer is not None:
+                    observer.tested(rule, -1, matched)
                 others = algebra.without(entering, matched)
                 entering = self._matched(chain, rule, matched, others, exits, enter)
         return entering

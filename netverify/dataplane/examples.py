@@ -22,15 +22,22 @@ class Examples:
         self.sets = sets
         self._programs = programs
         self._usual: dict[str, bool] | None = None
+        self._real = self._real_devices()
 
     def of(self, packets: Set) -> tuple[Packet, dict[str, bool]]:
         """A packet that people recognise, and what must be assumed for it to be in the set."""
         sets = self.sets
         usual = [Unknown(n) if v else Not(Unknown(n)) for n, v in self.usual().items()]
-        first = sets.example(packets, [*usual, *self._real_devices()])
+        likely = packets
+        for condition in (*usual, *self._real):
+            narrowed = likely & sets.satisfying(condition)
+            likely = narrowed if narrowed.satisfiable() else likely
+        first = sets.example(likely)
         if first is None:
             raise DataplaneError("an empty class has no example: this is a defect of netverify")
-        packet = sets.example(packets, [*usual, *self._real_devices(), *self._neighbours(first)]) or first
+        packet = sets.example(likely, list(self._neighbours(first))) or first
+        if not sets.unknowns:
+            return packet, {}
         inside = packets & sets.singleton(packet)
         for condition in usual:
             narrowed = inside & sets.satisfying(condition)

@@ -10,8 +10,10 @@ from typing import Any, Generic, TypeVar
 
 from netverify.dataplane.algebra import Algebra, OnePacket
 from netverify.dataplane.alignment import strange_words
+from netverify.dataplane.decided import Decided
 from netverify.dataplane.entry import EntrySets, fields_of
 from netverify.dataplane.evaluator import Evaluator
+from netverify.dataplane.narrow import Deciding, Leaving, TooManyRules
 from netverify.dataplane.packet import Packet, State
 from netverify.dataplane.program import CompiledChain, CompiledRule, Place, Program
 from netverify.dataplane.sets import PacketSets, Set
@@ -26,19 +28,11 @@ WORK = 300_000
 _EACH = 20  # nodes that could be looked at in the time that one matching rule takes beside them
 
 
-class TooManyRules(Exception):
-    """More rules match than it pays to tell apart; this never leaves the module."""
-
-
 class Watcher(Generic[S]):
-    """Takes down who was ended where and how, who wrote last, who passed targets not modelled.
+    """Takes down who was ended where and how, who wrote last, who passed targets not modelled."""
 
-    With `most`, that many matching rules are enough, and the next one raises TooManyRules.
-    """
-
-    def __init__(self, algebra: Algebra[S], most: int | None = None) -> None:
+    def __init__(self, algebra: Algebra[S]) -> None:
         self.algebra = algebra
-        self.left = most
         self.ended: dict[tuple[Place | None, Ending], S] = {}
         """The packets that a rule, or a policy, gave their ending."""
         self.writers: dict[str, dict[Place, S]] = {}
@@ -50,10 +44,6 @@ class Watcher(Generic[S]):
         """A rule was asked."""
         if failed >= 0:
             return
-        if self.left is not None:
-            self.left -= 1
-            if self.left < 0:
-                raise TooManyRules
         if rule.ending is not None and rule.ending is not Verdict.RETURN:
             self._add(self.ended, (rule.place, rule.ending), matched)
         if rule.rewrite is not None:
@@ -78,22 +68,15 @@ class Fates:
     """What one ruleset does to a set of packets at one of the kernel's own chains.
 
     All sets are of packets as they entered. Where too many rules decided to tell them apart, the places in
-    `ended` are None, and there is one entry for each ending. `written` has the bits of each field that a rule
-    may have written, the most significant first.
+    `decided` are None, and there is one piece for each ending. `written` has the bits of each field that a
+    rule may have written, the most significant first.
     """
 
     sets: PacketSets
-    ended: dict[tuple[Place | None, Ending], Set]
+    decided: Decided
     written: dict[str, list[Set]] = field(default_factory=dict)
     writers: dict[str, dict[Place, Set]] = field(default_factory=dict)
     strange: dict[str, Set] = field(default_factory=dict)
-
-    def by_ending(self) -> dict[Ending, Set]:
-        """The packets of each ending."""
-        found: dict[Ending, Set] = {}
-        for (_, ending), packets in self.ended.items():
-            found[ending] = found[ending] | packets if ending in found else packets
-        return found
 
     def bits(self, name: str) -> list[Set]:
         """The bits of a field as packets leave with it."""
@@ -109,19 +92,20 @@ def fates(
     """
     found = run.program.chain(table, chain)
     if found is None:
-        return Fates(sets, {(RulePlace(table, chain, 0), Verdict.ACCEPT): entering})
+        nobody = RulePlace(table, chain, 0), Verdict.ACCEPT
+        return Fates(sets, Decided.apart(sets, entering, {nobody: entering}))
     if not found.rewrites:
-        watcher = Watcher(sets, WORK // (_EACH + entering.node_count()) if plain else None)
+        most = WORK // (_EACH + entering.node_count()) if plain else None
+        deciding = Deciding(run, sets, found, entering, most)
         try:
-            run.follow(table, chain, entering, watcher)
+            return Fates(sets, deciding.decided(), strange=deciding.strange())
         except TooManyRules:
-            exits = run.run(table, chain, entering)
-            return Fates(sets, {(None, ending): packets for ending, packets in exits.items()})
-        return Fates(sets, watcher.ended, strange=watcher.strange)
+            return Fates(sets, Leaving(run, sets, found, entering).decided())
     entered = EntrySets(sets)
     watcher = Watcher(entered)
     Evaluator(run.program, entered, watcher).run(table, chain, entering)
-    return Fates(sets, watcher.ended, entered.written, watcher.writers, watcher.strange)
+    decided = Decided.apart(sets, entering, watcher.ended)
+    return Fates(sets, decided, entered.written, watcher.writers, watcher.strange)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,13 @@ bridges in between. Here that parts a piece by its next hops. On each host the w
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from netverify.dataplane.condition import Condition, equals
+from netverify.dataplane.discovery import Neighbour
+from netverify.dataplane.discovery_sets import DiscoverySets
+from netverify.dataplane.ends import End
 from netverify.dataplane.errors import DataplaneError
-from netverify.dataplane.hook_sets import End
 from netverify.dataplane.host_sets import HostSets
 from netverify.dataplane.matches import in_networks
 from netverify.dataplane.outcomes import HOST_UNREACHABLE
@@ -20,13 +22,21 @@ from netverify.dataplane.pieces import Known, Lens, Piece
 from netverify.dataplane.sets import PacketSets
 from netverify.dataplane.world import MOST_HOPS, Way, World
 
-Held = Mapping[str, tuple[Known, ...]]
-"""The connections that each host has taken down on the way of some packets."""
+
+@dataclass(frozen=True)
+class Held:
+    """What each host has taken down on the way of some packets: its connections, and its neighbours.
+
+    Of neighbours there are those that it could not learn of by asking.
+    """
+
+    connections: Mapping[str, tuple[Known, ...]] = field(default_factory=dict)
+    neighbours: frozenset[Neighbour] = frozenset()
 
 
 @dataclass(frozen=True)
 class Arrival:
-    """How a piece ended, and on which host; `held` are the connections that were made on its way."""
+    """How a piece ended, and on which host; `held` is what hosts have taken down on its way."""
 
     host: str
     end: End
@@ -50,6 +60,7 @@ class Flood:
     def __init__(self, world: World, sets: PacketSets) -> None:
         self.world, self.sets, self.lens = world, sets, Lens(sets)
         self._hosts: dict[str, HostSets] = {}
+        self._discovery = DiscoverySets(world, self.lens)
         self._neighbours: dict[tuple[str, str], list[tuple[Address, Way]]] = {}
         self._addresses = sorted(
             {
@@ -70,8 +81,8 @@ class Flood:
         return self._hosts[name]
 
     def send(self, host: str, piece: Piece, held: Held | None = None) -> list[Arrival]:
-        """Sockets of a host send the packets of a piece; `held` are connections that hosts know already."""
-        held = held or {}
+        """Sockets of a host send the packets of a piece; `held` is what hosts know already."""
+        held = held or Held()
         found: list[Arrival] = []
         waiting: list[_Travelling] = []
         self._onward(host, self.host(host).send([_known(piece, host, held)]), held, 0, found, waiting)
@@ -119,8 +130,8 @@ class Flood:
                 self._redirected(host, end, held, hosts, found, waiting, port)
             elif end.fate == "sent" and hosts < MOST_HOPS:
                 device = self._device(end.piece)
-                for piece, way in self._resolved(host, device, end, after, found):
-                    waiting.append(_Travelling(piece, way, 0, after, hosts))
+                for piece, way, learned in self._resolved(host, device, end, after, found):
+                    waiting.append(_Travelling(piece, way, 0, learned, hosts))
             else:
                 found.append(Arrival(host, end, after))
 
@@ -137,39 +148,51 @@ class Flood:
         """A bridged packet with a new destination goes out by the port behind which that is."""
         bridge = self._device(end.piece, "in_interface")
         view = self.world.stacks[host].view
-        for piece, way in self._resolved(host, bridge, end, held, found, answers=False):
+        for piece, way, learned in self._resolved(host, bridge, end, held, found, answers=False):
             if way.first_port == port and not view.link(port).hairpin:
                 reason = f"it would leave {bridge} by the port it came in by, {port}"
-                found.append(Arrival(host, End("dropped", piece, reason), held))
+                found.append(Arrival(host, End("dropped", piece, reason), learned))
                 continue
             for after in self.host(host).bridge_on([piece], bridge, way.first_port):
                 if after.fate == "bridged":
-                    taken = _taken_down(held, host, after.piece)
+                    taken = _taken_down(learned, host, after.piece)
                     waiting.append(_Travelling(after.piece, way, 0, taken, hosts))
                 else:
-                    found.append(Arrival(host, after, held))
+                    found.append(Arrival(host, after, learned))
 
     def _resolved(
         self, host: str, device: str, end: End, held: Held, found: list[Arrival], *, answers: bool = True
-    ) -> Iterator[tuple[Piece, Way]]:
-        """The parts of a piece by who gets them; for what nobody answers, it ends here."""
+    ) -> Iterator[tuple[Piece, Way, Held]]:
+        """The parts of a piece by who gets them; for whom nobody answers, it ends here."""
         left = end.piece
         for neighbour, way in self._who(host, device):
-            if left.via is not None:
-                if left.via == neighbour:
-                    yield left, way
-                    return
+            if left.via not in (None, neighbour):
                 continue
-            part = left.cut(self.lens.of(left, self.sets.satisfying(equals("destination", int(neighbour)))))
-            if part.packets.satisfiable():
-                left = left.cut(~part.packets)
-                yield part, way
+            part = left
+            if left.via is None:
+                there = self.sets.satisfying(equals("destination", int(neighbour)))
+                part = left.cut(self.lens.of(left, there))
+            if not part.packets.satisfiable():
+                continue
+            left = left.cut(~part.packets)
+            heard = self._discovery.parts(host, device, way, neighbour, part, held.neighbours)
+            for piece, said in heard:
+                after = replace(held, neighbours=held.neighbours | said.learned)
+                if said.failed is None:
+                    yield piece, way, after
+                else:
+                    found.append(
+                        self._lost(host, replace(end, piece=piece), said.failed.reason, after, answers)
+                    )
         if left.packets.satisfiable():
-            answer = HOST_UNREACHABLE[self.sets.version] if answers else None
-            fate = "unreachable" if answers else "dropped"
             reason = f"nobody on {device} answers for {left.via or 'the destination'}"
-            lost = End(fate, left, reason, answer=answer, locally=end.locally)
-            found.append(Arrival(host, lost, held))
+            found.append(self._lost(host, replace(end, piece=left), reason, held, answers))
+
+    def _lost(self, host: str, end: End, reason: str, held: Held, answers: bool) -> Arrival:
+        """What waited for a neighbour in vain."""
+        answer = HOST_UNREACHABLE[self.sets.version] if answers else None
+        fate = "unreachable" if answers else "dropped"
+        return Arrival(host, End(fate, end.piece, reason, answer=answer), held)
 
     def _who(self, host: str, device: str) -> list[tuple[Address, Way]]:
         """Whoever can be asked for behind a device, and the way there."""
@@ -187,15 +210,17 @@ class Flood:
 
 
 def _known(piece: Piece, host: str, held: Held) -> Piece:
-    return piece.with_(expected=held.get(host, ()), known=None)
+    return piece.with_(expected=held.connections.get(host, ()), known=None)
 
 
 def _taken_down(held: Held, host: str, piece: Piece) -> Held:
     """The connections after a host has confirmed that of a piece."""
     if piece.known is None:
         return held
-    others = tuple(each for each in held.get(host, ()) if each.original != piece.known.original)
-    return {**held, host: (*others, piece.known.with_(direction=0))}
+    before = held.connections.get(host, ())
+    others = tuple(each for each in before if each.original != piece.known.original)
+    taken = (*others, piece.known.with_(direction=0))
+    return replace(held, connections={**held.connections, host: taken})
 
 
 def own_sources(world: World, host: str, version: int) -> Condition:

@@ -10,18 +10,19 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from ipaddress import ip_network
 from types import MappingProxyType
 
-from netverify.dataplane.condition import ALWAYS, All, AnyOf, Condition, Masked, Named, Not, equals
+from netverify.dataplane.condition import ALWAYS, All, AnyOf, Condition, Masked, Named, Not, Within, equals
 from netverify.dataplane.diagrams import Set
+from netverify.dataplane.ends import Refusal
+from netverify.dataplane.outcomes import ROUTE_ANSWERS
 from netverify.dataplane.packet import Address
 from netverify.dataplane.sets import PacketSets
+from netverify.dataplane.targets import Reject
 from netverify.dataplane.tracking import Found
 from netverify.dataplane.view import DEFAULT_RULES, LOOPBACK, HostView, InterfaceAddress
 from netverify.dataplane.ways import BACK, FORWARD, Ways
 
-Reasons = list[tuple[str, Set, frozenset[str]]]
-"""Reasons to refuse packets, who is refused and by which fields, in the order in which they are asked."""
-_ENDS = frozenset({"in_interface", "source", "destination"})
-_BACK = frozenset({"in_interface", "source"})
+Refusals = tuple[Refusal, ...]
+"""In the order in which they are asked."""
 LOOPBACKS = {4: ("127.0.0.0/8",), 6: ("::1/128",)}
 GROUPS = {4: ("224.0.0.0/4",), 6: ("ff00::/8",)}
 
@@ -37,22 +38,23 @@ def named(field: str, devices: Iterable[str]) -> Condition:
     return AnyOf(tuple(Named(field, device) for device in sorted(devices)))
 
 
-def refused_at_once(sets: PacketSets) -> Set:
+def refused_at_once(sets: PacketSets) -> Refusals:
     """What IPv6 takes no notice of (`martians.refused_at_once`)."""
     if sets.version == 4:
-        return sets.nothing
+        return ()
     loopback, group = LOOPBACKS[6], GROUPS[6]
     strange = AnyOf((within("source", *loopback, *group), within("destination", *loopback)))
-    return sets.satisfying(All((Not(Named("in_interface", LOOPBACK)), strange)))
+    packets = sets.satisfying(All((Not(Named("in_interface", LOOPBACK)), strange)))
+    return (Refusal("IPv6 does not believe it", packets),)
 
 
-def martians(view: HostView, sets: PacketSets, ways: Ways) -> tuple[Reasons, Reasons]:
+def martians(view: HostView, sets: PacketSets, ways: Ways) -> tuple[Refusals, Refusals]:
     """What IPv4's routing refuses: at once (`martians.impossible`), and where there is a way on.
 
     By reasons, in the order in which they are looked for (`martians.without_way_back`).
     """
     if sets.version == 6:
-        return [], []
+        return (), ()
     devices = [link.name for link in view.links if link.name != LOOPBACK]
     names = ("route_localnet", "accept_local", "rp_filter")
     settings = {d: tuple(max(view.device_sysctl("ipv4", d, name)) for name in names) for d in devices}
@@ -60,43 +62,73 @@ def martians(view: HostView, sets: PacketSets, ways: Ways) -> tuple[Reasons, Rea
         key: sets.satisfying(named("in_interface", (d for d in devices if test(*settings[d]))))
         for key, test in _TESTS.items()
     }
-    impossible = [
-        (reason, on[key] & sets.satisfying(condition), _ENDS) for key, reason, condition in _IMPOSSIBLE
-    ]
+    impossible = tuple(
+        Refusal(reason, on[key] & sets.satisfying(condition)) for key, reason, condition in _IMPOSSIBLE
+    )
     back = {kind: ways.of_kind(kind, asked=BACK) for kind in ("local", "broadcast", "unicast")}
     broadcasts = on["looked at"] if view.rules_of(4) != DEFAULT_RULES else on["filtered"]
     elsewhere = back["unicast"] & ~ways.leaving("in_interface", "unicast", asked=BACK)
     somebody = sets.satisfying(Not(equals("source", 0)))  # who has no address yet asks everybody (DHCP)
-    fields = _ENDS if any(rule.source is not None for rule in view.rules_of(4)) else _BACK
     reasons = [
         ("martian source: it is this host's own", on["no local"] & back["local"]),
         ("martian source: it is a broadcast address", broadcasts & back["broadcast"]),
         ("reverse path filter: no route back", on["filtered"] & ~(back["unicast"] | back["local"])),
         ("reverse path filter: the way back is another device", on["strict"] & elsewhere),
     ]
-    return impossible, [(reason, packets & somebody, fields) for reason, packets in reasons]
+    return impossible, tuple(Refusal(reason, packets & somebody) for reason, packets in reasons)
 
 
-def cannot_leave(view: HostView, sets: PacketSets, ways: Ways) -> Set:
+def cannot_leave(view: HostView, sets: PacketSets, ways: Ways) -> Refusals:
     """The host's own packets that IPv4 has no way out for (`martians.cannot_leave`)."""
     if sets.version == 6:
-        return sets.nothing
+        return ()
     closed = {
         link.name
         for link in view.links
         if link.name != LOOPBACK and not any(view.device_sysctl("ipv4", link.name, "route_localnet"))
     }
     out = sets.union([packets for way, packets in ways.of().items() if way.device in closed])
-    return out & sets.satisfying(within("source", *LOOPBACKS[4]))
+    packets = out & sets.satisfying(within("source", *LOOPBACKS[4]))
+    return (Refusal("its source is nobody's outside this host", packets),)
 
 
-def groups(view: HostView, sets: PacketSets) -> tuple[Set, Reasons]:
+def no_way(sets: PacketSets, ways: Ways) -> Refusals:
+    """The packets that routing leads nowhere, and what their senders are told."""
+    found = []
+    for kind in sorted({way.kind for way in ways.of()} - {"unicast", "local", "broadcast"}):
+        answers = ROUTE_ANSWERS.get(kind)
+        answer = answers[sets.version] if answers else None
+        reason = "no route" if kind == "none" else f"route of kind {kind}"
+        fate = "dropped" if answer is None else "unreachable"
+        found.append(Refusal(reason, ways.of_kind(kind), fate, answer))
+    return tuple(found)
+
+
+def not_received(view: HostView, sets: PacketSets) -> Refusal:
+    """What comes in for others by devices that do not forward."""
+    forwarding = (link.name for link in view.links if view.forwards(sets.version, link.name))
+    packets = ~sets.satisfying(named("in_interface", forwarding))
+    return Refusal("not addressed to this host, which does not forward", packets)
+
+
+def worn_out(sets: PacketSets) -> Refusals:
+    """What is not forwarded for what its frame and its header say."""
+    everybody = ~sets.satisfying(equals("pkttype", 0))
+    old = sets.satisfying(Within("ttl", ((0, 1),)))
+    answer = Reject(11 if sets.version == 4 else 3, 0)
+    return (
+        Refusal("its frame was for everybody, and such packets are not forwarded", everybody),
+        Refusal("its time to live is over", old, "unreachable", answer),
+    )
+
+
+def groups(view: HostView, sets: PacketSets) -> tuple[Set, Refusals]:
     """What comes in for an IPv6 group that the kernel has joined, and why others are refused.
 
     What programs have joined is unknown; here it is taken to be nothing.
     """
     if sets.version == 4:
-        return sets.nothing, []
+        return sets.nothing, ()
     joined = (
         All(
             (
@@ -108,13 +140,13 @@ def groups(view: HostView, sets: PacketSets) -> tuple[Set, Reasons]:
     )
     every = sets.satisfying(within("destination", *GROUPS[6]))
     reason = "nobody has joined its group here"
-    return sets.satisfying(AnyOf(tuple(joined))), [(reason, every, frozenset({"destination"}))]
+    return sets.satisfying(AnyOf(tuple(joined))), (Refusal(reason, every),)
 
 
-def not_forwarded(view: HostView, sets: PacketSets) -> Reasons:
+def not_forwarded(view: HostView, sets: PacketSets) -> Refusals:
     """Whose packets IPv6 does not forward to another device (`martians.not_forwarded`)."""
     if sets.version == 4:
-        return []
+        return ()
     nobody = sets.satisfying(AnyOf((equals("source", 0), within("source", *LOOPBACKS[6], *GROUPS[6]))))
     back = sets.union(
         [
@@ -122,8 +154,7 @@ def not_forwarded(view: HostView, sets: PacketSets) -> Reasons:
             for link in view.links
         ]
     )
-    fields = frozenset({"source", "in_interface", "out_interface"})
-    return [("its source is nobody's to be forwarded", nobody & ~back, fields)]
+    return (Refusal("its source is nobody's to be forwarded", nobody & ~back),)
 
 
 _TESTS: Mapping[str, Callable[[int, int, int], bool]] = MappingProxyType(

@@ -7,7 +7,6 @@ A chain that writes is run for each piece, with the functions that `entry.EntryS
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cache, partial
 
 from netverify.dataplane import found_sets
@@ -15,6 +14,7 @@ from netverify.dataplane.bundles import BUNDLE, MANY, Bundler, Coming, Renamed, 
 from netverify.dataplane.condition import Named
 from netverify.dataplane.connections import SOURCE
 from netverify.dataplane.diagrams import Set
+from netverify.dataplane.ends import End
 from netverify.dataplane.entry import EntrySets
 from netverify.dataplane.evaluator import Evaluator
 from netverify.dataplane.hooks import Call, Filters, Stage, StageKind
@@ -33,25 +33,6 @@ RouteAgain = Callable[[Piece, Piece, StageKind], list[Piece]]
 """Routes a local packet again that a stage changed: the piece, and what it was before."""
 _FINDING = frozenset({"in_interface", "out_interface", "destination", "source", "mark"})
 _FINDS = frozenset({NatKind.REDIRECT, NatKind.MASQUERADE})
-
-
-@dataclass(frozen=True)
-class End:
-    """How a piece ended on a host.
-
-    `fate` is "delivered", "sent", "bridged", "redirected", "dropped", "rejected", "unreachable" or "astray"
-    (an answer that routing sends elsewhere than to where the request came from). `where` names the table and
-    chain that decided, `reason` says it in words, `answer` what the sender is told. What was sent leaves by
-    the device that the piece's `out_interface` says. `locally` is for the host's own packets, whose sockets
-    get errors without any packet.
-    """
-
-    fate: str
-    piece: Piece
-    reason: str = ""
-    where: str = ""
-    answer: Reject | None = None
-    locally: bool = False
 
 
 class HookSets:

@@ -11,18 +11,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from netverify.dataplane import found_sets, readout
-from netverify.dataplane.condition import Named, Within, equals
+from netverify.dataplane.bundles import MAPPING, Column
+from netverify.dataplane.condition import Named
 from netverify.dataplane.diagrams import Set
-from netverify.dataplane.found_sets import Reasons
+from netverify.dataplane.ends import End, refused
+from netverify.dataplane.found_sets import Refusals
 from netverify.dataplane.frames import routing_fields
-from netverify.dataplane.hook_sets import End, HookSets
+from netverify.dataplane.hook_sets import HookSets
 from netverify.dataplane.hooks import Filters, StageKind
-from netverify.dataplane.outcomes import ROUTE_ANSWERS
 from netverify.dataplane.packet import Packet
 from netverify.dataplane.pieces import Lens, Piece
 from netverify.dataplane.routing import Routing
 from netverify.dataplane.support import Support
-from netverify.dataplane.targets import Reject
 from netverify.dataplane.tracking import Tracker
 from netverify.dataplane.view import LOOPBACK, HostView
 from netverify.dataplane.ways import BACK_ALONE, Ways
@@ -55,15 +55,14 @@ class HostSets:
         self.hooks = HookSets(view, filters, tracker, self.ways, self.support)
         if apart:
             self.hooks.many, self.hooks.together = 1 << 16, False  # both are for pieces that stay together
-        self._martians: tuple[Reasons, Reasons] | None = None
+        self._martians: tuple[Refusals, Refusals] | None = None
 
     # --- ways in --------------------------------------------------------------------------------------------
 
     def receive(self, pieces: Sequence[Piece]) -> list[End]:
         """The packets come in by the devices that `in_interface` says, which are no ports of a bridge."""
         self.ends = []
-        refused = found_sets.refused_at_once(self.sets)
-        pieces = self._stopped(map(self._fresh, pieces), refused, "dropped", "IPv6 does not believe it")
+        pieces = self._refused(map(self._fresh, pieces), found_sets.refused_at_once(self.sets))
         self._in(self._hook("PREROUTING", pieces))
         return self.ends
 
@@ -89,10 +88,8 @@ class HostSets:
             return [End("bridged", piece) for piece in pieces]
         self.ends = []
         shown: dict[str, int | str] = {"physdev_in": port, "bridged": int(to_port is not None)}
-        refused = found_sets.refused_at_once(self.sets)
         fresh = [self._written(self._fresh(piece), shown) for piece in pieces]
-        before = self._stopped(fresh, refused, "dropped", "IPv6 does not believe it")
-        for piece in before:
+        for piece in self._refused(fresh, found_sets.refused_at_once(self.sets)):
             old = self.lens.bits(piece, "destination")
             for passed in self._hook("PREROUTING", [piece]):
                 same = self.lens.same(old, self.lens.bits(passed, "destination"))
@@ -145,48 +142,25 @@ class HostSets:
         pieces = self._refused(pieces, not_joined)
         arriving, pieces = self._split(pieces, self.ways.of_kind("local", "broadcast"))
         self._deliver(self._refused(arriving, without_way_back))
-        forwarding = found_sets.named(
-            "in_interface", (link.name for link in view.links if view.forwards(sets.version, link.name))
-        )
-        reason = "not addressed to this host, which does not forward"
-        if sets.version == 6:  # it tells for want of a route also where it would not have forwarded
-            pieces = self._with_way(pieces)
-        pieces = self._stopped(pieces, ~sets.satisfying(forwarding), "dropped", reason, fields=_DEVICE)
-        pieces = self._refused(self._with_way(pieces), without_way_back)
-        everybody = ~sets.satisfying(equals("pkttype", 0))
-        reason = "its frame was for everybody, and such packets are not forwarded"
-        pieces = self._stopped(pieces, everybody, "dropped", reason, fields=_KIND)
-        old = sets.satisfying(Within("ttl", ((0, 1),)))
-        answer = Reject(11 if sets.version == 4 else 3, 0)
-        pieces = self._stopped(pieces, old, "unreachable", "its time to live is over", answer, fields=_TTL)
+        no_way, forwards = found_sets.no_way(sets, self.ways), found_sets.not_received(view, sets)
+        # IPv6 tells for want of a route also where it would not have forwarded.
+        routed = (forwards, *no_way) if sets.version == 4 else (*no_way, forwards)
+        pieces = self._refused(pieces, (*routed, *without_way_back, *found_sets.worn_out(sets)))
         pieces = self._leaving([self._older(piece) for piece in pieces])
-        for reason, packets, fields in found_sets.not_forwarded(self.view, sets):
-            pieces = self._stopped(pieces, packets, "dropped", reason, fields=fields)
+        pieces = self._refused(pieces, found_sets.not_forwarded(view, sets))
         self._out(self._hook("FORWARD", pieces))  # POSTROUTING still sees where they came in (ip_output)
 
-    def _refused(self, pieces: Iterable[Piece], reasons: Reasons) -> list[Piece]:
-        pieces = list(pieces)
-        for reason, packets, fields in reasons:
-            pieces = self._stopped(pieces, packets, "dropped", reason, fields=fields)
-        return pieces
-
-    def _with_way(self, pieces: Iterable[Piece], *, locally: bool = False) -> list[Piece]:
-        """The packets for which there is a unicast way, or, of the host's own, any that leads somewhere."""
-        for kind in sorted({way.kind for way in self.ways.of()} - {"unicast", "local", "broadcast"}):
-            found = ROUTE_ANSWERS.get(kind)
-            answer = found[self.sets.version] if found else None
-            fate = "dropped" if answer is None else "unreachable"
-            reason = "no route" if kind == "none" else f"route of kind {kind}"
-            pieces = self._stopped(pieces, self.ways.of_kind(kind), fate, reason, answer, locally=locally)
-        return list(pieces)
+    def _refused(self, pieces: Iterable[Piece], refusals: Refusals, *, locally: bool = False) -> list[Piece]:
+        """End what is refused; returns the others."""
+        left, ends = refused(self.lens, pieces, refusals, locally=locally)
+        self.ends += ends
+        return left
 
     def _route_out(self, pieces: Sequence[Piece]) -> list[Piece]:
         """Routing of the host's own packets: what is for itself goes to lo."""
-        pieces = self._with_way(pieces, locally=True)
         closed = found_sets.cannot_leave(self.view, self.sets, self.ways)
-        pieces = self._stopped(
-            pieces, closed, "dropped", "its source is nobody's outside this host", locally=True
-        )
+        no_way = found_sets.no_way(self.sets, self.ways)
+        pieces = self._refused(pieces, (*no_way, *closed), locally=True)
         arriving, onward = self._split(pieces, self.ways.of_kind("local", "broadcast"))
         own = [self._written(piece, {"out_interface": LOOPBACK}) for piece in arriving]
         return [*own, *self._leaving(onward)]
@@ -245,7 +219,7 @@ class HostSets:
 
     def _ways_out(self, pieces: Sequence[Piece]) -> Iterator[tuple[str, list[Piece]]]:
         """The parts of the host's own packets by the device that routing sends them to."""
-        pieces = self._with_way(pieces, locally=True)
+        pieces = self._refused(pieces, found_sets.no_way(self.sets, self.ways), locally=True)
         for way, packets in self.ways.of().items():
             if way.kind in _WAYS_OUT:
                 parts = [part.with_(via=way.via) for part in self._parts(pieces, packets)]
@@ -268,35 +242,10 @@ class HostSets:
                 outside.append(piece)
                 continue
             inside.append(one)
-            other = piece.cut(~seen)
+            other = piece.cut(~one.packets)  # which is a part of it: quicker than without what was seen
             if other.packets.satisfiable():
                 outside.append(other)
         return inside, outside
-
-    def _stopped(
-        self,
-        pieces: Iterable[Piece],
-        packets: Set,
-        fate: str,
-        reason: str,
-        answer: Reject | None = None,
-        *,
-        locally: bool = False,
-        fields: frozenset[str] | None = None,
-    ) -> list[Piece]:
-        """End what is in a set by now; returns the others."""
-        pieces = list(pieces)
-        if not packets.satisfiable():
-            return pieces
-        left = []
-        for piece, seen in zip(pieces, self.lens.seen(packets, pieces, fields), strict=True):
-            stopped = piece.cut(seen)
-            if not stopped.packets.satisfiable():
-                left.append(piece)
-                continue
-            self.ends.append(End(fate, stopped, reason, answer=answer, locally=locally))
-            left.append(piece.cut(~seen))
-        return [piece for piece in left if piece.packets.satisfiable()]
 
     def _leaving(self, pieces: Iterable[Piece]) -> list[Piece]:
         """Write the device by which each packet leaves that has a unicast way."""
@@ -322,15 +271,20 @@ class HostSets:
         """A bundle whose every row leaves by one device: the device becomes a column of its table."""
         if piece.rows is None or piece.rows.column(self.lens.bits(piece, "destination")) is None:
             return None
-        nowhere = self.sets.nothing
-        codes = {self.sets.satisfying(Named("out_interface", device)): device for device in self.sets.devices}
-        codes[nowhere] = ""  # no unicast way: there is no packet of this row left
-        devices = [codes.get(way) for way in self.lens.row_by_row(relation, piece)]
-        if any(device is None for device in devices):
+        sets, way = self.sets, self.lens.by_number(relation, piece)
+        if not sets.asked(way) <= {"out_interface", MAPPING}:
             return None
-        rows = [tuple(self.sets.fixed("out_interface", device)) for device in devices]
-        table, bits = piece.rows.with_column(self.sets, rows)
-        return piece.with_(rows=table).written(out_interface=bits)
+        codes = [sets.number("out_interface", "")] * len(piece.rows.columns[0].values)
+        taken = sets.nothing  # what stays as it is has no unicast way: there is no packet of these rows left
+        for ((low, high), *more), some in readout.ranges(sets, way, "out_interface"):
+            if more or low != high or (some & taken).satisfiable():
+                return None
+            taken = taken | some
+            for numbers, _all in readout.ranges(sets, some, MAPPING):
+                for first, last in numbers:
+                    codes[first : last + 1] = [low] * (last + 1 - first)
+        column = Column.of(sets, "out_interface", codes)
+        return piece.with_(rows=piece.rows.with_column(column)).written(out_interface=column.bits)
 
     def _devices(self, piece: Piece, way: Set) -> list[str] | None:
         """The devices by which a piece leaves, where it must be parted by them, or there are few."""
@@ -362,7 +316,7 @@ class HostSets:
         ready = piece.written(out_interface=self.sets.bits("in_interface"))
         (way,) = self.lens.seen(relation, [ready])
         back = ready.cut(way)
-        astray = piece.cut(~way)
+        astray = piece.cut(~back.packets)
         if astray.packets.satisfiable():
             self.ends.append(End("astray", astray, "it would leave by another device than the request's"))
         yield back

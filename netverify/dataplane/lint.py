@@ -8,25 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from netverify.dataplane.arrivals import Arrivals
+from netverify.dataplane.errors import DataplaneError
 from netverify.dataplane.evaluator import Evaluator
-from netverify.dataplane.lint_causes import BEHIND, Causes, Hooks, callers_first, whole
+from netverify.dataplane.lint_alive import Alive
+from netverify.dataplane.lint_calls import Hooks
+from netverify.dataplane.lint_causes import BEHIND, Causes
 from netverify.dataplane.nft.compiler import table_key
 from netverify.dataplane.packet import TCP, UDP
-from netverify.dataplane.program import CompiledChain, CompiledRule, Place, Program, table_of
-from netverify.dataplane.sets import CAPACITY, PacketSets, Set, with_room
+from netverify.dataplane.program import CompiledRule, Place, Program
+from netverify.dataplane.sets import CAPACITY, OTHER, PacketSets, with_room
 from netverify.dataplane.starts import starts
 from netverify.dataplane.targets import TARGETS, Nat
 from netverify.dataplane.view import LOOPBACK
-from netverify.dataplane.witness import Witnesses
 from netverify.ruleset import NftPlace, Rule, RulePlace
 from netverify.ruleset.vocabulary import TARGETS as KNOWN_TARGETS
-
-Key = tuple[str, str]
-
-SHORT = 64
-"""Rules of a chain that is followed rule by rule, with everything that enters it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +46,32 @@ class Lint:
         return f"{self.place}: {self.text}" + (f" ({self.remedy})" if self.remedy else "")
 
 
-def lint(program: Program, *, capacity: int = CAPACITY) -> list[Lint]:
+def lint(program: Program, *, sets: PacketSets | None = None, capacity: int = CAPACITY) -> list[Lint]:
     """Everything that can be said of a ruleset on its host, by tables and chains.
 
     Of a host of which nothing but lo is known, any device may be there. `capacity` is the room to begin with
-    (`encoding.with_room`).
+    (`encoding.with_room`). Who has asked an `Evaluator` about the program before may give the sets that it
+    was asked over: what is known of the chains then is not computed again. They must be those of `sets_of`,
+    with room enough for both. Raises DataplaneError when they are not of the program's host.
     """
-    return _told(with_room(lambda room: _lint(program, room), capacity=capacity))
+    if sets is None:
+        return _told(with_room(partial(_in_room, program), capacity=capacity))
+    devices = {link.name for link in program.host.links}
+    version = 4 if program.ruleset.family == "ipv4" else 6
+    if (
+        sets.version != version
+        or (OTHER in sets.devices) == _is_known(program)
+        or devices - set(sets.devices)
+    ):
+        raise DataplaneError(
+            f"lint of host {program.host.name}: give the packet sets of this host, by sets_of"
+        )
+    return _told(_lint(program, sets))
+
+
+def sets_of(program: Program, capacity: int = CAPACITY) -> PacketSets:
+    """The packets that lint is about: those of the host's own devices, where these are known."""
+    return PacketSets.of(program, others=not _is_known(program), capacity=capacity)
 
 
 def lint_both(first: Program, second: Program, *, capacity: int = CAPACITY) -> list[Lint]:
@@ -62,10 +79,7 @@ def lint_both(first: Program, second: Program, *, capacity: int = CAPACITY) -> l
 
     What is in a table of family inet does nothing only where it does nothing to packets of either version.
     """
-    both = [
-        with_room(lambda room, program=program: _lint(program, room), capacity=capacity)  # type: ignore[misc]
-        for program in (first, second)
-    ]
+    both = [with_room(partial(_in_room, program), capacity=capacity) for program in (first, second)]
     return _told(_Found.of_both(both[0], both[1]))
 
 
@@ -98,85 +112,37 @@ def _told(found: _Found) -> list[Lint]:
     return sorted(_grouped(sorted(found.lints, key=lambda each: each.place)), key=lambda each: each.place)
 
 
-def _lint(program: Program, capacity: int) -> _Found:
-    known = any(link.name != LOOPBACK for link in program.host.links)
-    sets = PacketSets.of(program, others=not known, capacity=capacity)
+def _is_known(program: Program) -> bool:
+    return any(link.name != LOOPBACK for link in program.host.links)
+
+
+def _in_room(program: Program, capacity: int) -> _Found:
+    return _lint(program, sets_of(program, capacity))
+
+
+def _lint(program: Program, sets: PacketSets) -> _Found:
     arrivals = Arrivals(program.host, sets, lenient=True)
 
     coming = {
-        key: arrivals.starting(key[0], start) if known else sets.entering(start.hook)
+        key: arrivals.starting(key[0], start) if _is_known(program) else sets.entering(start.hook)
         for key, start in starts(program).items()
     }
     evaluator = Evaluator(program, sets)
     hooks = Hooks(program, sets, coming)
-    seen = _Seen(sets, dict(coming))
-    for chain in callers_first(program):
-        entering = seen.entering.get((chain.table, chain.name), sets.nothing)
-        if not sets.is_empty(entering):
-            _inspect(chain, entering, hooks.here(chain), evaluator, seen)
-    causes = Causes(program, sets, evaluator, hooks, seen.entering)
-    found = _Found([*_jumps(program), *_chains(program, hooks, seen)])
-    for key, chain in program.chains.items():
-        found.dead |= {rule.place for rule in chain.rules} - seen.matched
-        if not chain.is_part and not sets.is_empty(seen.entering.get(key, sets.nothing)):
-            found.lints += _rules(chain, seen, causes)
-    found.lints += _pre_dnat(program)
-    return found
+    alive = Alive(program, sets, evaluator, hooks)
+    causes = Causes(program, sets, evaluator, hooks, alive.coming)
+    lints = [*_jumps(program), *_chains(program, hooks, alive), *_rules(program, alive, causes)]
+    dead = {rule.place for chain in program.chains.values() for rule in chain.rules} - alive.matched
+    return _Found([*lints, *_pre_dnat(program)], dead)
 
 
-class _Seen:
-    """Which rules some packet matched, and what comes to each chain."""
-
-    def __init__(self, sets: PacketSets, entering: dict[Key, Set]) -> None:
-        self.sets = sets
-        self.matched: set[Place] = set()
-        self.entering = entering
-
-    def tested(self, rule: CompiledRule, failed: int, matched: Set, /) -> None:
-        """Take down that packets matched a rule, and that they come to the chain that it calls."""
-        if failed >= 0:
-            return
-        self.matched.add(rule.place)
-        if rule.callee is not None:
-            key = (table_of(rule.place), rule.callee)
-            self.entering[key] = self.sets.either(self.entering.get(key, self.sets.nothing), matched)
-
-    def reached_policy(self, chain: CompiledChain, packets: Set, /) -> None:
-        """Policies are no rules."""
-
-
-def _inspect(chain: CompiledChain, entering: Set, here: Set, evaluator: Evaluator[Set], seen: _Seen) -> None:
-    """Take down which rules of a chain some of the packets match.
-
-    What enters a chain, and what its rules leave, can be large sets, and there may be thousands of rules. So
-    a few packets are tried first: one that is found to come and to match proves that a rule is alive.
-    """
-    if chain.rewrites or len(chain.rules) <= SHORT:  # where it writes, a rule depends on those before it
-        evaluator.inspect(chain, entering, seen)
-        return
-    sets = seen.sets
-    witnesses = Witnesses(sets)
-    for index, rule in enumerate(chain.rules):
-        own = sets.both(sets.satisfying(whole(rule)), here)
-        if sets.is_empty(own):
-            continue
-        if rule.callee is None:
-            passing, left = evaluator.way_to(chain, index, own)
-            if witnesses.any_in(passing, [entering, *left]):
-                seen.matched.add(rule.place)
-                continue
-        own = sets.both(own, entering)
-        matched = own if sets.is_empty(own) else evaluator.reaching(chain, index, own)
-        seen.tested(rule, 0 if sets.is_empty(matched) else -1, matched)
-
-
-def _rules(chain: CompiledChain, seen: _Seen, causes: Causes) -> Iterator[Lint]:
-    """The dead rules of a chain that packets come to."""
-    for rule in chain.rules:
-        if rule.place not in seen.matched:
-            cause = causes.of(chain, rule)
-            text = cause.text if cause.kind == BEHIND else f"{cause.text}: {rule.rule}"
-            yield Lint(cause.kind, rule.place, text, cause.by, cause.remedy)
+def _rules(program: Program, alive: Alive, causes: Causes) -> Iterator[Lint]:
+    """The dead rules of the chains that packets come to."""
+    chains = [chain for key, chain in program.chains.items() if not chain.is_part and key in alive.coming]
+    dead = [(chain, rule) for chain in chains for rule in chain.rules if rule.place not in alive.matched]
+    for (_chain, rule), cause in zip(dead, causes.of(dead), strict=True):
+        text = cause.text if cause.kind == BEHIND else f"{cause.text}: {rule.rule}"
+        yield Lint(cause.kind, rule.place, text, cause.by, cause.remedy)
 
 
 def _grouped(found: Iterable[Lint]) -> Iterator[Lint]:
@@ -207,13 +173,13 @@ def _jumps(program: Program) -> Iterator[Lint]:
             yield Lint("jump-to-nothing", each.place, text, remedy=remedy)
 
 
-def _chains(program: Program, hooks: Hooks, seen: _Seen) -> Iterator[Lint]:
+def _chains(program: Program, hooks: Hooks, alive: Alive) -> Iterator[Lint]:
     asleep = {table_key(table) for table in program.host.nft.tables if table.is_dormant}
     for key, chain in program.chains.items():
         if key in hooks.coming or not chain.rules or chain.is_part or key[0] in asleep:
             continue
-        name, sets = chain.name, seen.sets
-        if sets.is_empty(seen.entering.get(key, sets.nothing)):
+        name = chain.name
+        if key not in alive.coming:
             callers = hooks.calls(chain)
             text = f"no packet comes to chain {name}, so that its {len(chain.rules)} rules do nothing"
             why = "no rule jumps to it" if not callers else "the rules that jump to it match nothing"

@@ -15,13 +15,15 @@ here: on such a host every answer is "yes".
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from types import MappingProxyType
 
 from netverify.dataplane.change import may_pass, may_stop
 from netverify.dataplane.condition import Condition, Masked, Named, Within, equals, tested_fields
 from netverify.dataplane.entry import fields_of, forget
 from netverify.dataplane.evaluator import Evaluator, Exits
-from netverify.dataplane.packet import ICMPV6, State
+from netverify.dataplane.narrow import Leaving
+from netverify.dataplane.packet import ICMPV6, Packet, State
 from netverify.dataplane.rewrite import CopyBits
 from netverify.dataplane.segments import called_by
 from netverify.dataplane.sets import PacketSets, Set
@@ -58,6 +60,10 @@ OF_CONNECTION = (
 
 _BY_ROUTING = ("out_interface", "physdev_out", "bridged", "ttl")
 _TARGET = ("destination", "dport")
+_CHANGED: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"FORWARD": _BY_ROUTING, "OUTPUT": _BY_ROUTING, "POSTROUTING": ("in_interface",)}
+)
+"""By the hook, what is not known any more of a packet that comes from another one; in OUTPUT, from any."""
 
 
 class Onward:
@@ -73,19 +79,25 @@ class Onward:
         self._known: dict[tuple[Stop, Set], tuple[bool, bool]] = {}
         self._passed: dict[tuple[Stop, Set, Set | None], Set] = {}
 
-    def way(self, table: str, hook: str, packets: Set) -> tuple[bool, bool]:
+    def way(self, table: str, hook: str, packets: Set, one: Packet | None = None) -> tuple[bool, bool]:
         """Whether some of the packets may come to a chain, and some of these get past all that follows.
 
-        In the chain itself they go as its rules say. Two times true where this cannot be told.
+        In the chain itself they go as its rules say. Two times true where this cannot be told. `one` of the
+        packets is asked first. If it comes and gets past, so do some of all: whatever is made of sets on the
+        way (cut, put together, fields left open) is larger for a larger set, or the same.
         """
         here = (table, hook)
-        ways = [way for way in ROUTES.values() if here in way]
+        ways = sorted((way for way in ROUTES.values() if here in way), key=self._stopping)
         if not self._is_simple or not ways:
             return True, True
         key = (here, packets)
         if key not in self._known:
-            found = [self._along(way, way.index(here), packets) for way in ways]
-            self._known[key] = any(reaches for reaches, _ in found), any(past for _, past in found)
+            some = [] if one is None else [packets & self._like(one)]
+            for part in (*some, packets):
+                found = self._by_any(ways, here, part)
+                if found == (True, True):
+                    break
+            self._known[key] = found
         return self._known[key]
 
     def asks(self, field: str) -> bool:
@@ -111,6 +123,27 @@ class Onward:
 
     # --- along one way --------------------------------------------------------------------------------------
 
+    def _stopping(self, way: tuple[Stop, ...]) -> int:
+        """In how many tables a way can end."""
+        return sum(map(self._can_stop, way))
+
+    def _like(self, packet: Packet) -> Set:
+        """The packets that are the same as one in what most rules ask for."""
+        made = self._sets.true
+        for field in reversed(self._sets.order):
+            number = self._sets.number(field, getattr(packet, field))
+            made = made & self._sets.satisfying(equals(field, number))
+        return made
+
+    def _by_any(self, ways: list[tuple[Stop, ...]], here: Stop, packets: Set) -> tuple[bool, bool]:
+        """By any of the ways, the first of which is the easiest to go."""
+        reaches = past = False
+        for way in ways:
+            if not (reaches and past):
+                found = self._along(way, way.index(here), packets)
+                reaches, past = reaches or found[0], past or found[1]
+        return reaches, past
+
     def _along(self, way: tuple[Stop, ...], place: int, packets: Set) -> tuple[bool, bool]:
         before, after = way[:place], way[place + 1 :]
         start = place
@@ -123,34 +156,39 @@ class Onward:
         for index in range(start, len(way)):
             if index and start != index:
                 current = self._between(way[index - 1], way[index], current)
+            if start < index < place:
+                current = current & self._may_become(way, index, place, packets)
             if index == place:
                 current = current & packets
                 if not current.satisfiable():
                     return False, False
                 if not any(map(self._can_stop, after)):
-                    return True, self._passing(way[index], current, few=True).satisfiable()
-            wanted = packets if index < place else None
-            current = self._passing(way[index], current, few=index == place, wanted=wanted)
+                    return True, self._passing(way[index], current).satisfiable()
+            current = self._passing(way[index], current, wanted=packets if index < place else None)
         return True, current.satisfiable()
 
     def _at_start(self, way: tuple[Stop, ...], place: int, packets: Set) -> Set:
         """Every packet at the beginning of a way that may look like one of these further on."""
-        before, here = way[:place], way[place]
-        fields = {name for stop in before for name in self._written(stop)}
-        if here[0] != "raw":
-            fields.update(OF_CONNECTION)
-        if here[1] != way[0][1] or here[1] == "OUTPUT":
-            fields.update(_BY_ROUTING)
-        if here[1] == "POSTROUTING":
-            fields.add("in_interface")
-        if self._translates() and any(table == "nat" for table, _ in before):
-            fields.update(_TARGET)
         sets = self._sets
-        begun = forget(sets, packets, fields) & sets.entering(way[0][1])
+        begun = self._may_become(way, 0, place, packets) & sets.entering(way[0][1])
         if way[0][1] == "PREROUTING":
             untold = sets.satisfying(equals("state", int(State.INVALID)))
             begun = begun & (untold | sets.satisfying(Named("in_interface", "lo")))
         return begun
+
+    def _may_become(self, way: tuple[Stop, ...], index: int, place: int, packets: Set) -> Set:
+        """What may look like one of some packets further on, at `place`, when it comes to a table.
+
+        It is like one of them in all fields that nothing in between can change; no other packet becomes one.
+        """
+        fields = {name for stop in way[index:place] for name in self._written(stop)}
+        for last, here in pairwise(way[index : place + 1]):
+            if last[0] == "raw":
+                fields.update(OF_CONNECTION)
+            if last[0] == "nat" and self._translates():
+                fields.update(_TARGET)
+            fields.update(_changed(last, here))
+        return forget(self._sets, packets, fields)
 
     def _between(self, last: Stop, here: Stop, packets: Set) -> Set:
         """What packets look like at the next table."""
@@ -163,18 +201,17 @@ class Onward:
                 seen = seen | sets.satisfying(equals("protocol", ICMPV6))
             packets = (packets & untracked) | (tracked & seen)
         if here[1] != last[1] or here[1] == "OUTPUT":
-            changed = {"FORWARD": _BY_ROUTING, "OUTPUT": _BY_ROUTING, "POSTROUTING": ("in_interface",)}
-            packets = forget(sets, packets, changed.get(here[1], ())) & sets.entering(here[1])
+            packets = forget(sets, packets, _changed(last, here)) & sets.entering(here[1])
         return packets
 
-    def _passing(self, stop: Stop, packets: Set, *, few: bool = False, wanted: Set | None = None) -> Set:
+    def _passing(self, stop: Stop, packets: Set, *, wanted: Set | None = None) -> Set:
         """What leaves a table's chain; destinations that are not `wanted` may be missing."""
         key = stop, packets, wanted
         if key not in self._passed:
-            self._passed[key] = self._pass(stop, packets, wanted, few=few)
+            self._passed[key] = self._pass(stop, packets, wanted)
         return self._passed[key]
 
-    def _pass(self, stop: Stop, packets: Set, wanted: Set | None, *, few: bool) -> Set:
+    def _pass(self, stop: Stop, packets: Set, wanted: Set | None) -> Set:
         sets = self._sets
         if self._program.chain(*stop) is None:
             if stop == ("nat", "PREROUTING") or stop == ("nat", "OUTPUT"):
@@ -182,20 +219,31 @@ class Onward:
             return packets
         if stop[0] != "nat":
             return sets.union(
-                [held for ending, held in self._send(stop, packets, few=few).items() if may_pass(ending)]
+                [held for ending, held in self._send(stop, packets).items() if may_pass(ending)]
             )
         new = sets.satisfying(equals("state", int(State.NEW)))
         made = [self._established(packets & ~new)]
-        for ending, held in self._send(stop, packets & new, few=few).items():
+        for ending, held in self._send(stop, packets & new, wanted).items():
             if isinstance(ending, Nat) and stop[1] in ("PREROUTING", "OUTPUT"):
-                made.append(self._image(ending, held, wanted))
+                made.append(self._image(ending, held))
             elif may_pass(ending):
                 made.append(held)
         return sets.union(made)
 
-    def _send(self, stop: Stop, packets: Set, *, few: bool) -> Exits[Set]:
-        """Through a chain: few packets rule by rule, many by what is remembered of the whole chain."""
-        return self._run.follow(*stop, packets) if few else self._run.run(*stop, packets)
+    def _send(self, stop: Stop, packets: Set, wanted: Set | None = None) -> Exits[Set]:
+        """Through a chain; translations whose outcome is not `wanted` may be missing."""
+        chain = self._program.chains[stop]
+        if chain.rewrites:
+            return self._run.run(*stop, packets)
+        translates = stop[1] in ("PREROUTING", "OUTPUT")
+
+        def matters(ending: Ending) -> bool:
+            if wanted is None or not translates or not isinstance(ending, Nat):
+                return True
+            _fields, bounds = _outcome(ending)
+            return all((wanted & self._sets.satisfying(bound)).satisfiable() for bound in bounds)
+
+        return Leaving(self._run, self._sets, chain, packets, matters).exits()
 
     def _established(self, packets: Set) -> Set:
         """Packets of known connections, whose destination an earlier translation may change."""
@@ -205,27 +253,12 @@ class Onward:
         known = sets.satisfying(equals("state", int(State.ESTABLISHED), int(State.RELATED)))
         return packets | (forget(sets, packets & known, _TARGET) & known)
 
-    def _image(self, nat: Nat, packets: Set, wanted: Set | None) -> Set:
-        """What a translation of the destination may make of packets, if that can be one that is wanted."""
-        sets = self._sets
-        bounds: list[Condition] = []
-        fields = []
-        if nat.network is not None:
-            base, mask = nat.network
-            fields, bounds = ["destination"], [Masked("destination", base & mask, mask)]
-        elif nat.addresses is not None:
-            fields, bounds = ["destination"], [Within("destination", (nat.addresses,))]
-        elif nat.kind is NatKind.REDIRECT:
-            fields = ["destination"]
-        if nat.ports is not None:
-            fields.append("dport")
-            bounds.append(Within("dport", ((min(nat.ports), max(nat.ports)),)))
+    def _image(self, nat: Nat, packets: Set) -> Set:
+        """What a translation of the destination may make of packets."""
+        fields, bounds = _outcome(nat)
+        made = forget(self._sets, packets, fields)
         for bound in bounds:
-            if wanted is not None and not (wanted & sets.satisfying(bound)).satisfiable():
-                return sets.nothing
-        made = forget(sets, packets, fields)
-        for bound in bounds:
-            made = made & sets.satisfying(bound)
+            made = made & self._sets.satisfying(bound)
         return made
 
     # --- what rules can do ----------------------------------------------------------------------------------
@@ -270,6 +303,28 @@ class Onward:
             if table == "nat"
             for rule in chain.rules
         )
+
+
+def _changed(last: Stop, here: Stop) -> tuple[str, ...]:
+    """The fields that something other than rules changes between two tables: routing, for the most part."""
+    return () if here[1] == last[1] != "OUTPUT" else _CHANGED.get(here[1], ())
+
+
+def _outcome(nat: Nat) -> tuple[list[str], list[Condition]]:
+    """The fields that a translation of the destination writes, and what is true of them then."""
+    bounds: list[Condition] = []
+    fields = []
+    if nat.network is not None:
+        base, mask = nat.network
+        fields, bounds = ["destination"], [Masked("destination", base & mask, mask)]
+    elif nat.addresses is not None:
+        fields, bounds = ["destination"], [Within("destination", (nat.addresses,))]
+    elif nat.kind is NatKind.REDIRECT:
+        fields = ["destination"]
+    if nat.ports is not None:
+        fields.append("dport")
+        bounds.append(Within("dport", ((min(nat.ports), max(nat.ports)),)))
+    return fields, bounds
 
 
 def _has_native(host: object) -> bool:

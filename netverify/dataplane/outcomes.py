@@ -8,16 +8,16 @@ from types import MappingProxyType
 from netverify.dataplane.packet import Address, Packet
 from netverify.dataplane.program import Place
 from netverify.dataplane.targets import Reject
+from netverify.dataplane.trace import Trace
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """The packet leaves by a device, towards a neighbour's address. `locally` when a socket here sent it."""
+    """The packet leaves by a device, towards a neighbour's address."""
 
     packet: Packet
     device: str
     next_hop: Address
-    locally: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,8 @@ class Delivered:
 class Stopped:
     """The packet ends here; where the sender is told, `answer` is that packet's kind.
 
-    `locally` when it was this host's own, so that its socket gets the error without any packet.
+    `locally` when it was this host's own, so that its socket gets the error without any packet. `discovery`
+    is the trace of what was lost where it waited for a neighbour in vain.
     """
 
     packet: Packet
@@ -56,6 +57,7 @@ class Stopped:
     place: Place | None = None
     answer: Reject | None = None
     locally: bool = False
+    discovery: Trace | None = None
 
 
 Fate = Sent | Bridged | Redirected | Delivered | Stopped

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from netverify.dataplane.condition import All, Condition, Masked, Named, equals
 from netverify.dataplane.diagrams import Set
 from netverify.dataplane.encoding import CAPACITY
+from netverify.dataplane.ends import End
 from netverify.dataplane.found_sets import named
-from netverify.dataplane.hook_sets import End
 from netverify.dataplane.hooks import Filters
 from netverify.dataplane.host_sets import HEADER, HostSets
 from netverify.dataplane.ordering import order_for
@@ -93,13 +93,20 @@ class Passing:
         """
         brought: list[Piece] = []
         own: list[Piece] = []
+        questions = self.sets.satisfying(QUESTIONS[self.sets.version])
         for end in ends:
             if end.fate not in ("sent", "delivered"):
                 continue
-            piece = end.piece.cut(self.sets.satisfying(QUESTIONS[self.sets.version]))
+            piece = end.piece.cut(questions)
             if not piece.packets.satisfiable():
                 continue
-            answer = self.reply(piece).with_(expected=() if piece.known is None else (piece.known,))
+            answer = self.reply(piece)
+            if piece.known is not None:
+                # What is asked for all of them, once more, need not be asked of a large set.
+                answers = piece.known.answers | ~questions
+                answer = answer.with_(expected=(piece.known.with_(answers=answers),))
+            else:
+                answer = answer.with_(expected=())
             if end.fate == "sent":
                 brought.append(answer.written(in_interface=self.lens.bits(piece, "out_interface")))
             else:

@@ -8,11 +8,13 @@ set of packets that have become one of them, for many pieces at once.
 Constant bits are put in first (a cofactor), for all pieces together: what they have in common is put in once,
 so that a thousand pieces that differ in one address cost little more than the diagram itself. The other
 functions are substituted in what is left, which is small then.
+
+What a set does not ask for is not put in at all: it would change nothing, and may not even be made yet.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -20,9 +22,9 @@ from typing import Any
 from oxidd.bcdd import BCDDSubstitution
 from oxidd.util import BooleanOperator
 
-from netverify.dataplane.bundles import MAPPING, Column, Rows, joined_rows
+from netverify.dataplane.bundles import MAPPING, Column, Rows, written
 from netverify.dataplane.condition import Condition
-from netverify.dataplane.diagrams import Set
+from netverify.dataplane.diagrams import Set, variables_of
 from netverify.dataplane.packet import Address, Packet
 from netverify.dataplane.sets import PacketSets
 
@@ -107,7 +109,7 @@ class _Seen:
 
     constants: Constants  # by the number of the variable
     others: tuple[tuple[int, Set], ...]
-    rows: tuple[Constants, ...] = ()
+    table: tuple[Set, Set] | None = None  # what fields are by the number of the row, and their variables
 
 
 DERIVED = ("out_interface", MAPPING)
@@ -119,7 +121,8 @@ class Lens:
 
     def __init__(self, sets: PacketSets) -> None:
         self.sets = sets
-        self._ready: dict[tuple[int, frozenset[str] | None], tuple[Now, _Seen]] = {}
+        self._ready: dict[tuple[int, frozenset[str]], tuple[Now, _Seen]] = {}
+        self._tables: dict[tuple[tuple[str, int], ...], tuple[tuple[Column, ...], tuple[Set, Set]]] = {}
         self._substitutions: dict[tuple[tuple[int, Set], ...], BCDDSubstitution] = {}
         self._literals: dict[tuple[tuple[int, bool], ...], tuple[Set, Set]] = {}
 
@@ -207,17 +210,16 @@ class Lens:
         found: list[Set] = [packets] * len(pieces)
         if packets.node_var() is None:
             return found
+        if fields is None:
+            fields = self.sets.asked(packets)
         groups: dict[tuple[int, ...], list[int]] = {}
         ready: dict[int, _Seen] = {}
         for index, piece in enumerate(pieces):
             ready[index] = made = self._made(piece, fields)
-            if made.rows:
-                found[index] = self._by_rows(packets, made)
-            else:
-                groups.setdefault(tuple(variable for variable, _ in made.constants), []).append(index)
+            groups.setdefault(tuple(variable for variable, _ in made.constants), []).append(index)
         for members in groups.values():
             for index, left in self._cofactors(packets, [(i, ready[i].constants) for i in members]):
-                found[index] = self._substituted(left, ready[index].others)
+                found[index] = self._substituted(self._tabled(left, ready[index]), ready[index].others)
         return found
 
     def moved(self, piece: Piece, fields: frozenset[str]) -> tuple[tuple[int, Set], ...]:
@@ -227,8 +229,8 @@ class Lens:
         """
         made = self._made(piece, fields)
         constant = {variable for variable, _value in made.constants}
-        asked = _variables([bit for _variable, bit in made.others])
-        return made.others if asked.isdisjoint(constant) and not made.rows else ()
+        asked = variables_of([bit for _variable, bit in made.others])
+        return made.others if asked.isdisjoint(constant) and made.table is None else ()
 
     def substituted(self, packets: Set, others: tuple[tuple[int, Set], ...]) -> Set:
         """A set with functions in place of variables."""
@@ -239,38 +241,35 @@ class Lens:
         ((_index, left),) = self._cofactors(packets, [(0, self._made(piece, fields).constants)])
         return left
 
-    def row_by_row(self, packets: Set, piece: Piece, fields: frozenset[str] | None = None) -> list[Set]:
-        """The same for each row of a piece's table, before what is no constant is put in."""
-        made = self._made(piece, fields)
-        found = [packets] * (piece.rows.size if piece.rows is not None else 1)
-        for index, left in self._cofactors(packets, list(enumerate(made.rows))):
-            found[index] = left
-        return found
+    def by_number(self, packets: Set, piece: Piece) -> Set:
+        """A set as `seen`, for a piece with a table, before what is neither constant nor in it is put in."""
+        made = self._made(piece, self.sets.asked(packets))
+        ((_index, left),) = self._cofactors(packets, [(0, made.constants)])
+        return self._tabled(left, made)
 
-    def _by_rows(self, packets: Set, made: _Seen) -> Set:
-        found = [packets] * len(made.rows)
-        for index, left in self._cofactors(packets, list(enumerate(made.rows))):
-            found[index] = left
-        # Before they are joined, rows are small, and many are alike.
-        substituted = {left: self._substituted(left, made.others) for left in set(found)}
-        return joined_rows(self.sets, [substituted[left] for left in found])
+    def _tabled(self, packets: Set, made: _Seen) -> Set:
+        """A set with what stands in a table in place of the fields that were written from it."""
+        if made.table is None:
+            return packets
+        rows, variables = made.table
+        return rows.apply_exists(BooleanOperator.AND, packets, variables)
 
-    def _made(self, piece: Piece, fields: frozenset[str] | None) -> _Seen:
+    def _made(self, piece: Piece, fields: frozenset[str]) -> _Seen:
         now, table = piece.now, piece.rows
         known = self._ready.get((id(now), fields))
         if known is not None:
             return known[1]
         constants: list[tuple[int, bool]] = []
         others: list[tuple[int, Set]] = []
-        columns: list[tuple[list[int], Column]] = []
+        columns: dict[str, Column] = {}
         for field, bits in now.items():
-            if fields is not None and field not in fields:
+            if field not in fields:
                 continue
-            variables = self.sets.variables(field)
             column = None if table is None else table.column(bits)
             if column is not None:
-                columns.append((variables, column))
+                columns[field] = column
                 continue
+            variables = self.sets.variables(field)
             for variable, bit, own_bit in zip(variables, bits, self.sets.bits(field), strict=True):
                 if bit == own_bit:
                     continue
@@ -278,25 +277,19 @@ class Lens:
                     constants.append((variable, bit.satisfiable()))
                 else:
                     others.append((variable, bit))
-        made = _Seen(tuple(sorted(constants)), tuple(others), self._rows(table, constants, columns))
+        made = _Seen(tuple(sorted(constants)), tuple(others), self._table(columns))
         self._ready[id(now), fields] = now, made  # holding `now` keeps its number its own
         return made
 
-    def _rows(
-        self, table: Rows | None, constants: list[tuple[int, bool]], columns: list[tuple[list[int], Column]]
-    ) -> tuple[Constants, ...]:
-        """The constants of each row, those of the whole piece among them; none where no column counts."""
-        if table is None or not columns:
-            return ()
-        found = []
-        for row in range(table.size):
-            own = [
-                (variable, bit.satisfiable())
-                for variables, column in columns
-                for variable, bit in zip(variables, column.rows[row], strict=True)
-            ]
-            found.append(tuple(sorted([*constants, *own])))
-        return tuple(found)
+    def _table(self, columns: Mapping[str, Column]) -> tuple[Set, Set] | None:
+        """What the columns of a table say of some fields together, and these fields' variables."""
+        if not columns:
+            return None
+        key = tuple((field, id(column)) for field, column in columns.items())
+        if key not in self._tables:
+            held = tuple(columns.values())  # so that their numbers stay their own
+            self._tables[key] = held, (written(self.sets, columns), self.sets.cube(*columns))
+        return self._tables[key][1]
 
     def _cofactors(self, packets: Set, members: list[tuple[int, Constants]]) -> Iterator[tuple[int, Set]]:
         """Put in the constants of many pieces, all of the same variables: first what they have in common."""
@@ -341,19 +334,3 @@ class Lens:
         if known is None:
             known = self._substitutions[others] = Set.make_substitution(others)
         return packets.substitute(known)
-
-
-def _variables(functions: Iterable[Set]) -> set[int]:
-    """The variables that functions ask for."""
-    found: set[int] = set()
-    seen: set[Set] = set()
-    waiting = list(functions)
-    while waiting:
-        function = waiting.pop()
-        variable = function.node_var()
-        if variable is None or function in seen:
-            continue
-        seen.add(function)
-        found.add(variable)
-        waiting += function.cofactors() or ()
-    return found

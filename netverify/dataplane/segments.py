@@ -48,6 +48,21 @@ class Segment:
     halves: tuple[Segment, Segment] | None = None
     each: tuple[int, ...] = ()
 
+    @property
+    def rules(self) -> range:
+        """The numbers of its rules, from 0."""
+        return range(self.start, self.stop)
+
+    def all_tests(self) -> list[int]:
+        """The numbers of the tests of each of its rules."""
+        waiting: list[Segment] = [self]
+        found: list[int] = []
+        while waiting:
+            segment = waiting.pop()
+            waiting += reversed(segment.halves or ())
+            found += segment.each
+        return found
+
 
 class Memory(Generic[S]):
     """What is known about segments in one algebra, whichever ruleset they were met in."""

@@ -136,6 +136,7 @@ class Trace:
     assumed: tuple[tuple[str, bool], ...] = ()
     answer: Reject | None = None  # what the sender is told
     locally: bool = False  # by an error of its own socket
+    discovery: Trace | None = None  # what was lost of the question for its next hop's Ethernet address
 
     def hits(self) -> dict[tuple[str, Place], int]:
         """How far each rule's and policy's packet counter moves, by host and place."""

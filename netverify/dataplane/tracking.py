@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from netverify.dataplane.bundles import Rows
+from netverify.dataplane.bundles import Column, Rows
 from netverify.dataplane.condition import All, AnyOf, Condition, Not, Within, equals
 from netverify.dataplane.connections import DESTINATION, SOURCE, Connections
 from netverify.dataplane.diagrams import Set
@@ -248,17 +248,12 @@ class Tracker:
         known = piece.known
         if known is None:
             return piece
-        table = Rows((), len(endings))
-        table, address = table.with_column(
-            self.sets,
-            [tuple(self.sets.fixed("destination", (nat.addresses or (0, 0))[0])) for nat in endings],
-        )
-        table, port = table.with_column(self.sets, [self._fixed("dport", nat.ports) for nat in endings])
-        reply = {**known.reply, "source": address, "sport": port}
-        return piece.with_(known=known.with_(reply=reply), rows=table)
-
-    def _fixed(self, field: str, wanted: tuple[int, int] | None) -> tuple[Set, ...]:
-        return tuple(self.sets.fixed(field, 0 if wanted is None else wanted[0]))
+        addresses = [(nat.addresses or (0, 0))[0] for nat in endings]
+        ports = [0 if nat.ports is None else nat.ports[0] for nat in endings]
+        address = Column.of(self.sets, "destination", addresses)
+        port = Column.of(self.sets, "dport", ports)
+        reply = {**known.reply, "source": address.bits, "sport": port.bits}
+        return piece.with_(known=known.with_(reply=reply), rows=Rows((address, port)))
 
     def _kept(
         self, piece: Piece, nat: Nat, to: Sequence[Set] | None, name: str, port_name: str, ported: Set

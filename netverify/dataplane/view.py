@@ -42,7 +42,10 @@ MAIN, DEFAULT, LOCAL = 254, 253, 255  # routing tables of rtnetlink(7)
 
 @dataclass(frozen=True)
 class Link:
-    """A device of a host; `master` is the bridge that it is a port of, `hairpin` that port's mode."""
+    """A device of a host; `master` is the bridge that it is a port of, `hairpin` that port's mode.
+
+    A device that is not Ethernet's, such as a tunnel, `asks` nobody for the neighbours behind it.
+    """
 
     name: str
     addresses: tuple[InterfaceAddress, ...] = ()
@@ -51,6 +54,7 @@ class Link:
     up: bool = True
     hairpin: bool = False
     mac: int | None = None
+    asks: bool = True
 
     @classmethod
     def of(cls, name: str, *addresses: str, **fields: object) -> Link:
@@ -107,7 +111,8 @@ class Service:
     """A socket that a host offers: `address` None is every address.
 
     A userland proxy has an `upstream`, (address, port), to which it opens a connection of its own. A socket
-    that only holds its port takes what comes and never `answers`.
+    that only holds its port takes what comes and never `answers`. A proxy for UDP on every address
+    `answers_as_asked`, from the address that it was asked at, or else from one that the kernel picks.
     """
 
     protocol: int
@@ -116,6 +121,7 @@ class Service:
     upstream: tuple[Address, int] | None = None
     version: int | None = None
     answers: bool = True
+    answers_as_asked: bool = True
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,8 @@ class Witnesses:
         if self._sets.is_empty(packets):
             return False
         held = list(others)
+        if not held:
+            return True
         for turn in range(TURNS):
             cube = (self._narrowed(packets) if turn else packets).pick_cube()
             if cube is None:

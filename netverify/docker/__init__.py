@@ -22,6 +22,7 @@ from netverify.docker.errors import DockerError, UnsupportedEngine
 from netverify.docker.firewall import Firewaller, firewaller
 from netverify.docker.from_topology import docker_host
 from netverify.docker.layout import ipsets
+from netverify.docker.mesh import MeshPort, sandbox_rules, task_rules
 from netverify.docker.nft import nft_rules
 from netverify.docker.options import GATEWAY_MODES, GatewayMode
 from netverify.docker.recognition import Missing, Recognition, Stale, recognise
@@ -47,6 +48,7 @@ __all__ = [
     "Ingress",
     "Link",
     "Listener",
+    "MeshPort",
     "Missing",
     "Protocol",
     "PublishedPort",
@@ -66,5 +68,7 @@ __all__ = [
     "play",
     "recognise",
     "rules",
+    "sandbox_rules",
     "sysctls",
+    "task_rules",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address
 
 from netverify.docker.config import (
@@ -17,7 +17,14 @@ from netverify.docker.config import (
     containers,
     ports_of,
 )
-from netverify.docker.version import BINDING_PER_FAMILY, PORTS_SORTED, PROXY_6_TO_4, Version
+from netverify.docker.version import (
+    BINDING_PER_FAMILY,
+    PORTS_SORTED,
+    PROXY_6_TO_4,
+    PROXY_ANSWERS_AS_ASKED,
+    ROUTED_PORTS_ALWAYS_OPEN,
+    Version,
+)
 
 ANY_IPV4 = IPv4Address("0.0.0.0")
 ANY_IPV6 = IPv6Address("::")
@@ -57,12 +64,16 @@ class Listener:
     With the userland proxy, what it accepts is passed to `target`, from the host's own address. Without
     the proxy (`target` is None) the socket only keeps the port from others: the kernel answers a TCP
     connection that reaches it, and nobody reads from it.
+
+    A proxy for UDP on all addresses `answers_as_asked`, from the address that it was asked at, or else from
+    the one that the kernel picks for the way back.
     """
 
     protocol: Protocol
     address: Address
     port: int
     target: tuple[Address, int] | None
+    answers_as_asked: bool = True
 
 
 def bindings(host: DockerHost) -> tuple[Binding, ...]:
@@ -80,28 +91,58 @@ def bindings(host: DockerHost) -> tuple[Binding, ...]:
 
 
 def bindings_of(host: DockerHost, place: Attachment) -> tuple[Binding, ...]:
-    """The bindings of what one container publishes through one network, in the daemon's order."""
-    ports = list(ports_of(host, place.network, place.address))
+    """The bindings of what one container publishes through one network, in the daemon's order.
+
+    Since 29.0 that is on a routed network what the container publishes through another one, too.
+    """
     sort = _by_container_port if host.engine.has(PORTS_SORTED) else _by_host_port
-    return tuple(binding for port in sort(ports) for binding in _of_port(host, port))
+    ports = sort(list(ports_of(host, place.network, place.address)))
+    found = [binding for port in ports for binding in _of_port(host, port)]
+    if host.engine.has(ROUTED_PORTS_ALWAYS_OPEN) and not host.network(place.network).internal:
+        others = sort(list(_published_elsewhere(host, place)))
+        found += [one for port in others for one in _of_port(host, port) if not one.is_on_host]
+    return tuple(found)
 
 
 def listeners(host: DockerHost) -> tuple[Listener, ...]:
     """The sockets that the daemon holds on the host for its published ports.
 
-    Source: moby libnetwork/portmapper/mapper.go (MapRange, newDummyProxy) and cmd/proxy.
+    Those of a swarm's mesh take both families, and nobody reads from them: rules lead IPv4 past them.
+    Sources: moby libnetwork/portmapper/mapper.go (MapRange, newDummyProxy), cmd/proxy, and
+    libnetwork/service_linux.go (plumbProxy).
     """
+    mesh = () if host.ingress is None else host.ingress.ports
+    reserved = (
+        Listener(protocol, address, port, None) for port, protocol in mesh for address in (ANY_IPV4, ANY_IPV6)
+    )
+    return (*_of_bindings(host), *reserved)
+
+
+def _of_bindings(host: DockerHost) -> tuple[Listener, ...]:
     return tuple(
         Listener(
             binding.protocol,
             address,
             binding.host_port,
             (binding.container, binding.container_port) if host.userland_proxy else None,
+            answers_as_asked=host.engine.has(PROXY_ANSWERS_AS_ASKED),
         )
         for binding in bindings(host)
         if binding.is_on_host
         for address in _socket_addresses(host.engine, binding.host_address)
     )
+
+
+def _published_elsewhere(host: DockerHost, place: Attachment) -> Iterator[PublishedPort]:
+    """What the container at this place publishes through its other networks, as if it were through this."""
+    own = {
+        (one.network, one.address)
+        for one in host.attached
+        if place.container and one.container == place.container and one.network != place.network
+    }
+    for port in host.published:
+        if (port.network, port.container) in own:
+            yield replace(port, network=place.network, container=place.address, container6=place.address6)
 
 
 def _by_container_port(ports: list[PublishedPort]) -> list[PublishedPort]:
@@ -164,9 +205,9 @@ def _container_address(host: DockerHost, port: PublishedPort, address: Address) 
 def _socket_addresses(engine: Version, address: Address) -> tuple[Address, ...]:
     """The addresses on which a binding's socket accepts.
 
-    Before 20.10 the engine did not tell Go which family to listen for, and Go's socket for 0.0.0.0 accepts
-    IPv6 as well (net.Listen: an unspecified address means all addresses).
+    Before 20.10 the engine did not tell Go which family to listen for, and Go's socket for 0.0.0.0 or [::]
+    accepts both (net.Listen: an unspecified address means all addresses).
     """
-    if address == ANY_IPV4 and not engine.has(BINDING_PER_FAMILY):
+    if address.is_unspecified and not engine.has(BINDING_PER_FAMILY):
         return (ANY_IPV4, ANY_IPV6)
     return (address,)

@@ -65,9 +65,13 @@ class ClassicFirewaller(RuleWriter):
         """
         yield from self._remove_old_chains()
         yield from self.replay_chains()
+        yield from self.forward_policy(again=again)
+        yield from self.user_chain()
+
+    def forward_policy(self, *, again: bool) -> Iterator[Step]:
+        """Policy DROP, in IPv6 at every start."""
         if self.host.policy_drop(self.version) and not (again and self.family == "ipv4"):
             yield Step(Action.POLICY, "filter", "FORWARD", "DROP")
-        yield from self.user_chain()
 
     def replay_chains(self) -> Iterator[Step]:
         """The chains, empty but for their ends."""
@@ -106,6 +110,8 @@ class ClassicFirewaller(RuleWriter):
         """A port is published: translate it, let it in, and let the container reach itself through it."""
         for table, chain, rule in self._port_rules(binding):
             yield Step(Action.APPEND, table, chain, rule)
+        if self.is_carried(binding):
+            yield from self.sctp_checksum(binding)
 
     def remove_binding(self, binding: Binding) -> Iterator[Step]:
         """A port is published no longer."""
@@ -195,6 +201,3 @@ class ClassicFirewaller(RuleWriter):
         yield "filter", DOCKER, self.open_port(binding)
         if binding.is_on_host:
             yield "nat", "POSTROUTING", self.own_port(binding)
-        if binding.protocol == "sctp":
-            checksum = f"-p sctp -m sctp --sport {binding.container_port} -j CHECKSUM --checksum-fill"
-            yield "mangle", "POSTROUTING", checksum

@@ -32,6 +32,8 @@ from netverify.docker.version import (
     IP6TABLES_BY_DEFAULT,
     NFTABLES_BACKEND,
     RAW_OPT_OUT,
+    SCTP_CHECKSUM_ON_DEMAND,
+    SCTP_CHECKSUM_REMOVED,
     Backend,
     Change,
     Generation,
@@ -69,7 +71,8 @@ class DockerHost:
     where engines before 28.0 always set DROP. `ip_forward_no_drop` (28.0) leaves both policies alone.
     `ip6tables` left out means the version's default.
 
-    `raw_rules` is false under DOCKER_INSECURE_NO_IPTABLES_RAW=1. `accept_fwmark` is --bridge-accept-fwmark.
+    `raw_rules` is false under DOCKER_INSECURE_NO_IPTABLES_RAW=1, `sctp_checksum` true under
+    DOCKER_IPTABLES_SCTP_CHECKSUM=1 (28.0 to 28.5). `accept_fwmark` is --bridge-accept-fwmark.
     """
 
     version: str
@@ -83,6 +86,7 @@ class DockerHost:
     ip_forward_no_drop: bool = False
     allow_direct_routing: bool = False
     raw_rules: bool = True
+    sctp_checksum: bool = False
     accept_fwmark: str | None = None
     backend: Backend = "iptables"
     attached: tuple[Attachment, ...] = ()
@@ -129,6 +133,12 @@ class DockerHost:
         """Whether the daemon writes ip6tables rules."""
         return self.engine.has(IP6TABLES_BY_DEFAULT) if self.ip6tables is None else self.ip6tables
 
+    @property
+    def fills_sctp_checksums(self) -> bool:
+        """Whether the daemon writes a CHECKSUM rule for each SCTP port: on demand since 28.0, never in 29."""
+        wanted = self.sctp_checksum or not self.engine.has(SCTP_CHECKSUM_ON_DEMAND)
+        return wanted and not self.engine.has(SCTP_CHECKSUM_REMOVED)
+
     def network(self, name: str) -> BridgeNetwork:
         """The network of that name. Raises DockerError."""
         for network in self.networks:
@@ -168,6 +178,7 @@ class DockerHost:
             (FORWARD_POLICY_ON_DEMAND, "ip_forward_no_drop", self.ip_forward_no_drop),
             (DIRECT_ROUTING, "allow_direct_routing", self.allow_direct_routing),
             (RAW_OPT_OUT, "raw_rules off", not self.raw_rules),
+            (SCTP_CHECKSUM_ON_DEMAND, "sctp_checksum", self.sctp_checksum),
             (ACCEPT_FWMARK, "accept_fwmark", self.accept_fwmark is not None),
         )
         for change, what, is_set in wanted:

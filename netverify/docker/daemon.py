@@ -22,8 +22,18 @@ from netverify.docker.errors import DockerError
 from netverify.docker.firewall import Firewaller, firewaller
 from netverify.docker.nft import nft_rules
 from netverify.docker.step import Step, play
-from netverify.docker.version import ISOLATION_RELOADED, NFTABLES, RAW_RULES_RELOADED, Version
-from netverify.docker.writer import PAIRS, STAGE_1, STAGE_2
+from netverify.docker.version import (
+    INGRESS_RELOADED,
+    ISOLATION_RELOADED,
+    NFTABLES,
+    RAW_RULES_RELOADED,
+    REMOVED_NETWORKS_FORGOTTEN,
+    USER_CHAIN_RELOADED_FIRST,
+    Backend,
+    Change,
+    Version,
+)
+from netverify.docker.writer import PAIRS, STAGE_1, STAGE_2, USER
 from netverify.ruleset import Chain, NftRuleset, Ruleset
 
 NO_RULES4 = Ruleset("ipv4")
@@ -48,12 +58,16 @@ class Daemon:
     """A running daemon: what it was told, and the rules as they stand in the kernel now.
 
     Every method returns the daemon after the event; nothing is changed in place. `nft` holds the tables that
-    the nftables backend keeps beside iptables' own.
+    the nftables backend keeps beside iptables' own. `ran_before` says that the daemon has started more than
+    once since boot, so that it found forwarding on when it started last; `removed` holds the networks that
+    were there since then and are no more.
     """
 
     host: DockerHost
     ipv4: Ruleset = NO_RULES4
     ipv6: Ruleset = NO_RULES6
+    ran_before: bool = False
+    removed: tuple[BridgeNetwork, ...] = ()
 
     @property
     def nft(self) -> NftRuleset:
@@ -104,36 +118,52 @@ class Daemon:
             yield from _containers(writer, host)
             yield from writer.add_ingress()
 
-        return _play(self, steps, host)
+        return _play(replace(self, ran_before=True, removed=()), steps, host)
 
-    def reloaded(self) -> Daemon:
-        """After firewalld's reload: it flushes iptables, and the daemon writes its rules again.
+    def reloaded(self, firewalld: Backend = "nftables") -> Daemon:
+        """After firewalld's reload: it empties iptables, and the daemon writes its rules again.
 
-        Chains of users go and policies become ACCEPT. Before 28.0, but for 25.0.13, what keeps networks apart
-        is not written again (CVE-2025-54410), nor in 28.2.0 to 28.3.2 the raw table's drops (CVE-2025-54388).
-        The nftables backend's tables are not touched.
+        Every rule and chain of others goes, those in DOCKER-USER among them. Policies stay where firewalld's
+        own backend is nftables (its default since 0.6); with iptables they become ACCEPT, and the daemon sets
+        DROP again if it did so when it started last. Before 28.0, but for 25.0.13, what keeps networks apart
+        is not written again (CVE-2025-54410), nor in 28.2.0 to 28.3.2 the raw table's drops (CVE-2025-54388),
+        nor before 29.0 (but for 25.0.13) a swarm's mesh. Until 27 DOCKER-USER comes last, behind the rules of
+        all networks; before 28.1 networks that were removed are back. The tables of Docker's nftables backend
+        are not touched, nor are ipsets.
 
-        Sources: moby libnetwork/iptables/firewalld.go (OnReloaded), and who registers with it in
-        drivers/bridge; firewalld's FlushAllOnReload.
+        Sources: moby libnetwork/iptables/firewalld.go (OnReloaded), and who registers with it, in which
+        order, in drivers/bridge and firewall_linux.go; firewalld src/firewall/core/fw.py (reload, flush,
+        set_policy), ipXtables.py (build_flush_rules, build_set_policy_rules). Engines of 20.10.24, 26.1.5 and
+        28.5.2 that were told of a reload by a stand-in for firewalld did so.
         """
         host = self.host
-        lost = replace(self, ipv4=_emptied(self.ipv4), ipv6=_emptied(self.ipv6))
+        opens = firewalld == "iptables"
+        lost = replace(self, ipv4=_emptied(self.ipv4, opens=opens), ipv6=_emptied(self.ipv6, opens=opens))
         if host.generation is NFTABLES:
             return lost
+        engine = host.engine
+        forgotten = _has_or_backported(engine, REMOVED_NETWORKS_FORGOTTEN)
+        user_first = engine.has(USER_CHAIN_RELOADED_FIRST)
+        mesh = host.ingress if _has_or_backported(engine, INGRESS_RELOADED) else None
+        written = replace(host, networks=(*host.networks, *(() if forgotten else self.removed)), ingress=mesh)
 
         def steps(writer: Firewaller) -> Iterator[Step]:
             yield from writer.replay_chains()
-            for network in host.networks:
+            yield from writer.forward_policy(again=self.ran_before)
+            yield from writer.user_chain()
+            for network in written.networks:
                 for step in writer.add_network(network):
-                    if network.internal or _is_written_again(host, step):
+                    of_users = USER in (step.chain, step.rule.removeprefix("-j "))
+                    if not of_users and (network.internal or _is_written_again(host, step)):
                         yield step
             for step in _containers(writer, host):
                 if _is_written_again(host, step):
                     yield step
             yield from writer.add_ingress()
-            yield from writer.user_chain()
+            if user_first:
+                yield from writer.user_chain()
 
-        return _play(lost, steps, host)
+        return replace(_play(lost, steps, written), host=host)
 
     def flushed(self, table: str = "filter", chain: str | None = None) -> Daemon:
         """After somebody's `iptables -t TABLE -F [CHAIN]`, in both families: policies and chains stay."""
@@ -152,7 +182,8 @@ class Daemon:
         if users:
             raise DockerError(f"network {name} is in use: {', '.join(users)}")
         host = replace(self.host, networks=tuple(one for one in self.host.networks if one != removed))
-        return _play(self, lambda writer: writer.remove_network(removed), host)
+        after = replace(self, removed=(*self.removed, removed))
+        return _play(after, lambda writer: writer.remove_network(removed), host)
 
     def with_containers(
         self, *places: Attachment, published: Sequence[PublishedPort] = (), links: Sequence[Link] = ()
@@ -197,17 +228,21 @@ def _play(before: Daemon, steps: Steps, host: DockerHost) -> Daemon:
         ipv4 = play(ipv4, steps(firewaller(host, "ipv4")))
     if host.filters_ipv6 and host.generation is not NFTABLES:
         ipv6 = play(ipv6, steps(firewaller(host, "ipv6")))
-    return Daemon(host, ipv4, ipv6)
+    return replace(before, host=host, ipv4=ipv4, ipv6=ipv6)
 
 
 def _is_written_again(host: DockerHost, step: Step) -> bool:
     """Whether the daemon repeats a step for an open network or a container after a reload."""
     if step.chain in (STAGE_1, STAGE_2, PAIRS):
-        fixed_later = Version(25, 0, 13) <= host.engine < Version(26, 0)
-        return fixed_later or host.engine.has(ISOLATION_RELOADED)
+        return _has_or_backported(host.engine, ISOLATION_RELOADED)
     if step.table == "raw" and "--dport" not in step.rule:
         return host.engine.has(RAW_RULES_RELOADED)
     return True
+
+
+def _has_or_backported(engine: Version, change: Change) -> bool:
+    """Whether an engine has a change of firewalld's reload: 25.0.13 has those of later versions, too."""
+    return engine.has(change) or Version(25, 0, 13) <= engine < Version(26, 0)
 
 
 def _containers(writer: Firewaller, host: DockerHost) -> Iterator[Step]:
@@ -260,12 +295,16 @@ def _flushed(ruleset: Ruleset, table: str, chain: str | None) -> Ruleset:
     return ruleset
 
 
-def _emptied(ruleset: Ruleset) -> Ruleset:
-    """Every table with nothing but the kernel's own chains, empty, with policy ACCEPT."""
+def _emptied(ruleset: Ruleset, *, opens: bool) -> Ruleset:
+    """Every table with nothing but the kernel's own chains, empty; `opens`: with policy ACCEPT."""
     tables = (
         replace(
             table,
-            chains=tuple(Chain(one.name, "ACCEPT") for one in table.chains if table.is_builtin(one.name)),
+            chains=tuple(
+                Chain(one.name, "ACCEPT" if opens else one.policy)
+                for one in table.chains
+                if table.is_builtin(one.name)
+            ),
         )
         for table in ruleset.tables
     )

@@ -31,6 +31,7 @@ from netverify.docker.step import Action, Step, jump_on_top
 from netverify.docker.writer import (
     DOCKER,
     ESTABLISHED,
+    INGRESS,
     PAIRS,
     STAGE_1,
     STAGE_2,
@@ -60,9 +61,13 @@ class DefaultDropFirewaller(RuleWriter):
         for chain in _OWN_CHAINS:
             yield Step(Action.REMOVE_CHAIN, "filter", chain)
         yield from self.replay_chains()
+        yield from self.forward_policy(again=again)
+        yield from self.user_chain()
+
+    def forward_policy(self, *, again: bool) -> Iterator[Step]:
+        """Policy DROP, by the daemon that turns forwarding on."""
         if self.host.policy_drop(self.version) and not again:
             yield Step(Action.POLICY, "filter", "FORWARD", "DROP")
-        yield from self.user_chain()
 
     def replay_chains(self) -> Iterator[Step]:
         """The chains and the jumps to them, in the order of a packet's way; older engines' jumps go."""
@@ -132,13 +137,16 @@ class DefaultDropFirewaller(RuleWriter):
             yield Step(own_port, "nat", "POSTROUTING", self.own_port(binding))
         if network.mode(self.version) != "nat-unprotected":
             yield Step(Action.INSERT, "filter", DOCKER, self.open_port(binding))
+            yield from self.sctp_checksum(binding)
 
     def remove_binding(self, binding: Binding) -> Iterator[Step]:
         """A port is published no longer."""
         yield from undone(self.add_binding(binding))
 
     def add_ingress(self) -> Iterator[Step]:
-        """A swarm's ports: ahead of all that Docker decides."""
+        """A swarm's ports: ahead of all that Docker decides. An older engine's jump in FORWARD goes."""
+        if self.host.ingress is not None and not self.layout.by_set:
+            yield Step(Action.DELETE, "filter", "FORWARD", f"-j {INGRESS}")
         yield from self.ingress_chains(self.layout.forward)
         if self.layout.by_set and self.host.ingress is not None:
             yield from self.user_chain()

@@ -32,6 +32,10 @@ class Firewaller(Protocol):
         """
         ...
 
+    def forward_policy(self, *, again: bool) -> Iterable[Step]:
+        """FORWARD gets policy DROP, if this start or (`again`) a later one sets it."""
+        ...
+
     def replay_chains(self) -> Iterable[Step]:
         """The chains and the jumps to them again, after somebody flushed them all (firewalld's reload)."""
         ...

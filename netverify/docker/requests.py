@@ -39,7 +39,11 @@ def daemon_options(host: DockerHost) -> list[str]:
 
 def daemon_environment(host: DockerHost) -> dict[str, str]:
     """What dockerd must find in its environment for this host."""
-    return {} if host.raw_rules else {"DOCKER_INSECURE_NO_IPTABLES_RAW": "1"}
+    switches = {
+        "DOCKER_INSECURE_NO_IPTABLES_RAW": not host.raw_rules,
+        "DOCKER_IPTABLES_SCTP_CHECKSUM": host.sctp_checksum,
+    }
+    return {name: "1" for name, is_set in switches.items() if is_set}
 
 
 def network_request(network: BridgeNetwork) -> dict[str, Json]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from netverify.docker.config import BridgeNetwork, DockerHost
+from netverify.docker.config import GATEWAY_BRIDGE, BridgeNetwork, DockerHost
 from netverify.docker.version import (
     ACCEPT_RA_OFF,
     BR_NETFILTER_ON_DEMAND,
@@ -21,7 +21,7 @@ def sysctls(host: DockerHost) -> dict[str, str]:
 
     Sources: moby libnetwork/drivers/bridge/setup_ip_forwarding.go, setup_ipv4.go
     (setupLoopbackAddressesRouting), setup_ipv6.go, setup_device.go (setupDefaultSysctl),
-    setup_bridgenetfiltering.go.
+    setup_bridgenetfiltering.go; libnetwork/service_linux.go (programIngress).
     """
     return dict(_sysctls(host))
 
@@ -59,7 +59,8 @@ def _sysctls(host: DockerHost) -> Iterator[tuple[str, str]]:
             if turns_on:
                 yield "net.ipv6.conf.default.forwarding", "1"
                 yield "net.ipv6.conf.all.forwarding", "1"
-        if not host.userland_proxy:
+        serves_mesh = host.ingress is not None and network.bridge == GATEWAY_BRIDGE
+        if not host.userland_proxy or serves_mesh:
             yield f"net.ipv4.conf.{device}.route_localnet", "1"
         if _needs_br_netfilter(host, network):
             yield "net.bridge.bridge-nf-call-iptables", "1"

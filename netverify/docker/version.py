@@ -80,6 +80,11 @@ HAIRPIN_RULE_REMOVED = Change(
     "moby PR 44803",
 )
 HOST_IPV6 = Change(Version(25, 0), "com.docker.network.host_ipv6: SNAT to a chosen address", "moby PR 46446")
+INGRESS_CTSTATE = Change(
+    Version(25, 0),
+    "DOCKER-INGRESS asks conntrack for states by -m conntrack, no longer -m state",
+    "moby PR 46637",
+)
 INTERNAL_IPV6_BY_BRIDGE = Change(
     Version(25, 0),
     "the IPv6 drops of internal networks spare what stays on the bridge (neighbour discovery)",
@@ -104,6 +109,12 @@ ROUTED_MODE = Change(
 BR_NETFILTER_WITHOUT_PROXY = Change(
     Version(27, 4), "br_netfilter is also needed when the userland proxy is off", "moby commit 0548fe251c"
 )
+PROXY_ANSWERS_AS_ASKED = Change(
+    Version(28, 0),
+    "the userland proxy answers UDP from the address that it was asked at, no longer from one that the "
+    "kernel picks, whose answers clients discard",
+    "moby PR 48571, issue 11998",
+)
 UNPROTECTED_AND_ISOLATED_MODES = Change(
     Version(28, 0), "gateway modes nat-unprotected and isolated", "moby PR 48597, 49262"
 )
@@ -113,9 +124,9 @@ FORWARD_POLICY_ON_DEMAND = Change(
     "forwarding on; --ip-forward-no-drop leaves it",
     "moby PR 48594, 48595",
 )
-SCTP_CHECKSUM_REMOVED = Change(
+SCTP_CHECKSUM_ON_DEMAND = Change(
     Version(28, 0),
-    "no CHECKSUM rule for SCTP (DOCKER_IPTABLES_SCTP_CHECKSUM=1 brings it back until 28.5)",
+    "the CHECKSUM rule for SCTP is written with DOCKER_IPTABLES_SCTP_CHECKSUM=1 alone",
     "moby PR 48149, and its description in PR 50539",
 )
 RAW_OPT_OUT = Change(
@@ -134,6 +145,21 @@ ISOLATION_RELOADED = Change(
     "what keeps networks apart comes back after firewalld's reload (also in 25.0.13)",
     "CVE-2025-54410",
 )
+USER_CHAIN_RELOADED_FIRST = Change(
+    Version(28, 0),
+    "after firewalld's reload DOCKER-USER comes first in FORWARD; before, behind all of Docker's own rules",
+    "20.10.24, 26.1.5 and 28.5.2, told of a reload",
+)
+REMOVED_NETWORKS_FORGOTTEN = Change(
+    Version(28, 1),
+    "firewalld's reload no longer brings back the rules of networks that were removed (also in 25.0.13)",
+    "moby PR 49728, 50445; 20.10.24, 26.1.5 and 28.5.2",
+)
+INGRESS_RELOADED = Change(
+    Version(29, 0),
+    "a swarm's mesh comes back after firewalld's reload (also in 25.0.13)",
+    "moby PR 50443, 50445",
+)
 RAW_RULES_RELOADED = Change(
     Version(28, 3, 3), "drops in the raw table come back after firewalld's reload", "CVE-2025-54388, PR 50506"
 )
@@ -143,10 +169,11 @@ NFTABLES_BACKEND = Change(
     "--firewall-backend=nftables; with it the daemon neither turns forwarding on nor sets a policy",
     "moby daemon/libnetwork/drivers/bridge/internal/nftabler, PR 50646",
 )
+SCTP_CHECKSUM_REMOVED = Change(Version(29, 0), "no CHECKSUM rule for SCTP, whatever is set", "moby PR 50539")
 ROUTED_PORTS_ALWAYS_OPEN = Change(
     Version(29, 0),
-    "ports published in a routed network are open even when another network is the container's gateway",
-    "moby PR 50140",
+    "a container's ports are open on its address in a routed network though another network is its gateway",
+    "moby PR 50140: bridge_linux.go, ProgramExternalConnectivity; port_mapping_linux.go, sortAndNormPBs",
 )
 
 

@@ -14,7 +14,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from netverify.docker.binding import Binding
 from netverify.docker.config import GATEWAY_BRIDGE, Attachment, BridgeNetwork, DockerHost, Link
 from netverify.docker.step import Action, Step, jump_on_top
-from netverify.docker.version import USER_CHAIN_IPV6, USER_CHAIN_WITHOUT_RETURN
+from netverify.docker.version import INGRESS_CTSTATE, USER_CHAIN_IPV6, USER_CHAIN_WITHOUT_RETURN
 from netverify.ruleset import Family
 
 DOCKER = "DOCKER"
@@ -148,12 +148,26 @@ class RuleWriter:
         yield from jump_on_top(forward, INGRESS)
         for port, protocol in ingress.ports:
             match = f"-p {protocol} -m {protocol}"
-            yield Step(Action.INSERT, "filter", INGRESS, f"{match} --sport {port} {ESTABLISHED}")
+            if self.engine.has(INGRESS_CTSTATE):
+                replies = f"{match} --sport {port} {ESTABLISHED}"
+            else:
+                states = "-m state --state RELATED,ESTABLISHED"
+                replies = f"-p {protocol} {states} -m {protocol} --sport {port} -j ACCEPT"
+            yield Step(Action.INSERT, "filter", INGRESS, replies)
             yield Step(Action.INSERT, "filter", INGRESS, f"{match} --dport {port} -j ACCEPT")
             target = f"{ingress.address}:{port}"
             yield Step(
                 Action.INSERT, "nat", INGRESS, f"{match} --dport {port} -j DNAT --to-destination {target}"
             )
+
+    def sctp_checksum(self, binding: Binding) -> Iterator[Step]:
+        """What SCTP's container sends has its checksum filled in, for cards that Linux 4.9 took to do it.
+
+        Source: moby libnetwork/drivers/bridge/port_mapping_linux.go, setPerPortForwarding.
+        """
+        if binding.protocol == "sctp" and self.host.fills_sctp_checksums:
+            rule = f"-p sctp -m sctp --sport {binding.container_port} -j CHECKSUM --checksum-fill"
+            yield Step(Action.APPEND, "mangle", "POSTROUTING", rule)
 
     def add_link(self, link: Link) -> Iterator[Step]:
         """A container starts with a link to another: IPv4 alone."""

@@ -23,12 +23,16 @@ _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 
 @dataclass(frozen=True)
 class Publication:
-    """A port of the host, on one of its addresses or (None) on all, published to a port of a container."""
+    """A port of the host, on one of its addresses or (None) on all, published to a port of a container.
+
+    `version` says that all addresses of one IP version are meant; None is both.
+    """
 
     protocol: str
     host_address: Address | None
     host_port: int
     container_port: int
+    version: int | None = None
 
 
 @dataclass(frozen=True)
@@ -179,15 +183,24 @@ def _publications(port: str, bindings: Cursor) -> list[Publication]:
         return []
     number, protocol = _port(port, bindings)
     found = []
+    everywhere: dict[int, set[int]] = {}
     for binding in bindings.items():
         address = binding.at("HostIp").address() if binding.has("HostIp") else None
-        if address is not None and address.is_unspecified:
-            address = None
-        found.append(Publication(protocol, address, binding.number("HostPort", 0), number))
+        port_of_host = binding.number("HostPort", 0)
+        if address is None or address.is_unspecified:
+            versions = {4, 6} if address is None else {address.version}
+            everywhere.setdefault(port_of_host, set()).update(versions)
+        else:
+            found.append(Publication(protocol, address, port_of_host, number))
+    for port_of_host, versions in everywhere.items():
+        version = None if len(versions) == 2 else min(versions)
+        found.append(Publication(protocol, None, port_of_host, number, version))
     return found
 
 
 def _network(network: Cursor) -> HostNetwork:
+    if not network.has("Name") and network.has("name"):
+        return _podman_network(network)
     name, identity = network.text("Name"), network.text("Id", "")
     driver = network.text("Driver", "bridge")
     options = network.at("Options") if network.has("Options") else Cursor({}, network.file, network.path)
@@ -210,3 +223,44 @@ def _network(network: Cursor) -> HostNetwork:
         network.flag("Ingress"),
         tuple((key, option.typed(str)) for key, option in options.members()),
     )
+
+
+def _podman_network(network: Cursor) -> HostNetwork:
+    """What Podman says: netavark's form (libnetwork/types of containers/common), or CNI's (its SPEC.md)."""
+    name, identity = network.text("name"), network.text("id", "")
+    plugins = list(network.at("plugins").items()) if network.has("plugins") else []
+    if plugins:  # a chain of plugins, of which the first makes the device
+        maker = plugins[0]
+        driver, bridge = maker.text("type", ""), maker.text("bridge", "")
+        subnets = [
+            pool.at("subnet").network()
+            for pools in (maker.at("ipam").at("ranges").items() if _has_ranges(maker) else ())
+            for pool in pools.items()
+            if pool.has("subnet")
+        ]
+        return HostNetwork(
+            name,
+            identity,
+            driver,
+            bridge or None if driver == "bridge" else None,
+            tuple(subnets),
+            maker.has("isGateway") and not maker.flag("isGateway"),
+            any(subnet.version == 6 for subnet in subnets),
+        )
+    driver = network.text("driver", "bridge")
+    given = network.at("subnets").items() if network.has("subnets") else ()
+    options = network.at("options").members() if network.has("options") else ()
+    return HostNetwork(
+        name,
+        identity,
+        driver,
+        network.text("network_interface", "") or None if driver == "bridge" else None,
+        tuple(pool.at("subnet").network() for pool in given if pool.has("subnet")),
+        network.flag("internal"),
+        network.flag("ipv6_enabled"),
+        options=tuple((key, str(member.value)) for key, member in options),
+    )
+
+
+def _has_ranges(plugin: Cursor) -> bool:
+    return plugin.has("ipam") and plugin.at("ipam").has("ranges")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import (
@@ -20,19 +21,23 @@ from typing import Any
 
 from netverify.errors import Place
 from netverify.host.errors import SnapshotError
-from netverify.topology.errors import key_path, quoted
+from netverify.topology.errors import key_path, printable, quoted
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 InterfaceAddress = IPv4Interface | IPv6Interface
 
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")
 _NAMES = {dict: "an object", list: "a list", str: "a text", int: "a whole number", bool: "true or false"}
 
 
 def loads(text: str, file: str) -> Any:
     """The value of a JSON text. Raises SnapshotError with line and column."""
     try:
-        return json.loads(text)
+        value = json.loads(text, parse_constant=_no_constant)
+        if _HALF.search(text):  # half of a character cannot be written again
+            json.dumps(value, ensure_ascii=False).encode()
+        return value
     except json.JSONDecodeError as error:
         place = Place(file, error.lineno, error.colno)
         end = error.pos >= len(text.rstrip())
@@ -40,6 +45,16 @@ def loads(text: str, file: str) -> Any:
         raise SnapshotError(place, f"damaged JSON: {found}", error.msg) from error
     except RecursionError:
         raise SnapshotError(Place(file), "the JSON is nested too deeply", "what the tools print") from None
+    except UnicodeEncodeError:
+        raise SnapshotError(Place(file), "the JSON has half a surrogate pair in it", "characters") from None
+    except ValueError as error:  # NaN, or a number of thousands of digits
+        raise SnapshotError(
+            Place(file), f"damaged JSON: {printable(str(error))}", "what tools print"
+        ) from None
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no number of JSON (RFC 8259, section 6)")
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,8 @@ from __future__ import annotations
 
 import json
 import re
-import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
 
@@ -47,7 +45,7 @@ NAMES: Final[Mapping[str, str]] = {
 """The parts of a snapshot, by file name; and for each container containers/NAME/{addr,route}.json."""
 
 MOST_BYTES: Final = 256 << 20  # of one part; 100,000 rules are about 10 MiB
-_OF_CONTAINER = re.compile(r"containers/([^/]+)/(addr|route)\.json")
+OF_CONTAINER: Final = re.compile(r"^containers/([a-zA-Z0-9][a-zA-Z0-9_.-]*)/(addr|route)\.json$")
 
 
 @dataclass(frozen=True)
@@ -118,76 +116,56 @@ def read_json(text: str, source: str) -> Parts:
 
 
 def read_folder(folder: str) -> Parts:
-    """A snapshot in a folder with a file for each part. Raises SnapshotError."""
-    texts = {}
+    """A snapshot in a folder with a file for each part. Raises SnapshotError.
+
+    Links are not followed: who packed the folder decides what they would lead to.
+    """
+    texts, passed = {}, {}
     for path in sorted([*Path(folder).glob("*.*"), *Path(folder).glob("containers/*/*.json")]):
         name = path.relative_to(folder).as_posix()
-        if _is_part(name) and path.is_file():
+        if not is_part(name):
+            continue
+        if any(Path(folder, *path.relative_to(folder).parts[:depth]).is_symlink() for depth in (1, 2, 3)):
+            passed[name] = "in the folder it is a link, which is not followed"
+        elif path.is_file():
             try:
                 with path.open("rb") as stream:
-                    texts[name] = _decoded(stream.read(MOST_BYTES + 1), str(path))
+                    texts[name] = decoded(stream.read(MOST_BYTES + 1), str(path))
             except OSError as error:
                 raise SnapshotError(Place(str(path)), f"cannot be read: {error.strerror}") from error
-    return _with_meta(folder, texts)
+    return with_meta(folder, texts, passed)
 
 
-def read_tar(content: bytes, source: str) -> Parts:
-    """A snapshot in a tar, compressed or not; folders around the parts do not matter. Raises SnapshotError.
-
-    Nothing is unpacked: members are read in memory, and only regular files under the names of parts.
-    """
-    texts = {}
-    try:
-        with tarfile.open(fileobj=BytesIO(content)) as archive:
-            for member in archive:
-                name = _below(member.name)
-                if not member.isfile() or name is None:
-                    continue
-                stream = archive.extractfile(member)
-                if stream is not None:
-                    texts[name] = _decoded(stream.read(MOST_BYTES + 1), f"{source}/{name}")
-    except (tarfile.TarError, EOFError, OSError) as error:
-        raise SnapshotError(
-            Place(source), f"damaged tar: {error}", "a tar that netverify's script wrote"
-        ) from error
-    return _with_meta(source, texts)
-
-
-def _with_meta(source: str, texts: dict[str, str]) -> Parts:
+def with_meta(source: str, texts: dict[str, str], passed: Mapping[str, str]) -> Parts:
+    """The parts with what meta.json says of them; `passed` are those that were there and not read."""
     if not set(texts) - {META}:
-        raise SnapshotError(
-            Place(source), "no part of a snapshot is in it", f"files such as {', '.join(NAMES)}"
-        )
+        first = next((f"; {name}: {why}" for name, why in passed.items()), "")
+        problem = f"no part of a snapshot is in it{first}"
+        raise SnapshotError(Place(source), problem, f"files such as {', '.join(NAMES)}")
     name, missing = "", {}
     if META in texts:
         meta = Cursor(loads(texts[META], f"{source}/{META}"), f"{source}/{META}")
         name = meta.text("name", "")
         if meta.has("missing"):
             missing = {part: reason.typed(str) for part, reason in meta.at("missing").members()}
-    return Parts(source, texts, missing, name)
+    return Parts(
+        source, texts, missing | {part: why for part, why in passed.items() if part not in texts}, name
+    )
 
 
-def _is_part(name: str) -> bool:
-    return name in NAMES or _OF_CONTAINER.fullmatch(name) is not None
-
-
-def _below(name: str) -> str | None:
-    """The part that a path in a tar ends in."""
-    steps = name.split("/")
-    for length in (3, 1):
-        last = "/".join(steps[-length:])
-        if len(steps) >= length and _is_part(last):
-            return last
-    return None
+def is_part(name: str) -> bool:
+    """Whether a file of that name is a part of a snapshot."""
+    return name in NAMES or OF_CONTAINER.fullmatch(name) is not None
 
 
 def _check_name(name: str, source: str) -> None:
-    if not _is_part(name):
+    if not is_part(name):
         place = Place(source, key="parts")
         raise SnapshotError(place, f"there is no part {quoted(name)}", did_you_mean(name, NAMES))
 
 
-def _decoded(raw: bytes, file: str) -> str:
+def decoded(raw: bytes, file: str) -> str:
+    """The text in a file. Raises SnapshotError."""
     if len(raw) > MOST_BYTES:
         raise SnapshotError(Place(file), f"it is larger than {MOST_BYTES >> 20} MiB", "what the tool printed")
     try:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from netverify.dataplane.world import Plug, World
 from netverify.kernel import netlink, sysctls
 from netverify.kernel.docker_host import start_docker
 from netverify.kernel.drivers import bridge_mac, container_device, network_device
 from netverify.kernel.netlink import Request
 from netverify.kernel.plan import Plan
+from netverify.model.topologies import world_of
 from netverify.topology.model import (
+    Address,
     Host,
     NetworkDriver,
     Topology,
@@ -110,34 +113,47 @@ def introduce(lab: Lab, pairs: int) -> None:
     if lab.introduced or pairs <= NEIGHBOURS_LEFT_TO_THE_KERNEL:
         return
     lab.introduced = True
-    _permanent_neighbours(lab.plan, lab.topology)
+    world = world_of(lab.topology) if 6 in lab.plan.versions else World((), ())
+    _permanent_neighbours(lab.plan, lab.topology, world)
     lab.flush()
 
 
-def _permanent_neighbours(plan: Plan, topology: Topology) -> None:
+def _permanent_neighbours(plan: Plan, topology: Topology, world: World) -> None:
     """Tell everybody on a bridge everybody else's MAC address, so that nobody has to ask.
 
-    What ARP itself does is then out of the question asked; probes over ARP answer that one.
+    What ARP itself does is then out of the question asked; probes over ARP answer that one. Nobody is told
+    what it could not find out by asking, because rules stop neighbour discovery.
     """
     for network in topology.networks:
         if network.driver not in BRIDGED:
             continue
         members = [
-            (container, endpoint, [netlink.add_neighbour(0, known, mac) for known in endpoint.addresses])
+            (
+                container,
+                endpoint,
+                [(known, netlink.add_neighbour(0, known, mac)) for known in endpoint.addresses],
+            )
             for container, endpoint in topology.endpoints_on(network.name)
             if (mac := endpoint.mac) is not None  # every endpoint of a bridge has one
         ]
         mac = bridge_mac(network)
-        gateways = [netlink.add_neighbour(0, known, mac) for known in network.gateways if mac is not None]
+        gateways = [
+            (known, netlink.add_neighbour(0, known, mac)) for known in network.gateways if mac is not None
+        ]
         for container, endpoint, own in members:
-            others = [request for _, _, theirs in members if theirs is not own for request in theirs]
-            _introduce(plan, container.name, container_device(endpoint), [*others, *gateways])
-            _introduce(plan, container.host, network_device(network), own)
+            others = [entry for _, _, theirs in members if theirs is not own for entry in theirs]
+            _introduce(plan, world, (container.name, container_device(endpoint)), [*others, *gateways])
+            _introduce(plan, world, (container.host, network_device(network)), own)
 
 
-def _introduce(plan: Plan, node: str, device: str, neighbours: list[Request]) -> None:
+def _introduce(plan: Plan, world: World, plug: Plug, neighbours: list[tuple[Address, Request]]) -> None:
+    node, device = plug
     index = plan.device(node, device)
-    plan.settings[node] += [netlink.same_neighbour(request, index) for request in neighbours]
+    plan.settings[node] += [
+        netlink.same_neighbour(request, index)
+        for address, request in neighbours
+        if address.version == 4 or world.learns(node, device, address)
+    ]
 
 
 def _settings(lab: Lab, topology: Topology) -> None:

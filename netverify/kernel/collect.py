@@ -14,11 +14,17 @@ import shutil
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Final
 
 from netverify import __version__
+from netverify.errors import KernelError
 from netverify.host.parts import META, Parts
 from netverify.kernel import collect_engine
+from netverify.ruleset import Ruleset, RulesetError
+
+BESIDES: Final = ("modprobe ip_tables", "modprobe ip6_tables")
+"""What python-iptables starts when it is loaded; a snapshot has it loaded only where both modules are."""
 
 Run = Callable[[Sequence[str]], "subprocess.CompletedProcess[str]"]
 """Runs a program where the snapshot is taken."""
@@ -33,31 +39,94 @@ class _Refused(Exception):
 def run_here(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
     """Run a program in this process's own namespace."""
     return subprocess.run(
-        command, capture_output=True, text=True, check=False, timeout=LIMIT, env={**os.environ, "LC_ALL": "C"}
+        command,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",  # a device's name may be any bytes
+        check=False,
+        timeout=LIMIT,
+        env={**os.environ, "LC_ALL": "C"},
+        stdin=subprocess.DEVNULL,
     )
 
 
-def collect(run: Run = run_here, *, name: str | None = None, source: str = "this host") -> Parts:
-    """Everything about the network of one namespace, and what the Docker engine says, where there is one."""
-    collector = Collector(run)
+def collect(
+    run: Run = run_here,
+    *,
+    name: str | None = None,
+    source: str = "this host",
+    kernel: str | None = None,
+    is_installed: Callable[[str], object] = shutil.which,
+) -> Parts:
+    """Everything about the network of one namespace, and what the Docker engine says, where there is one.
+
+    Where `run` runs programs somewhere else, `name` and `kernel` are that host's (uname(2): nodename and
+    release), and `is_installed` says which programs are there.
+    """
+    collector = Collector(run, is_installed)
     collector.everything()
+    opinions = _second_opinions(collector) if run is run_here else {}
     name = name or platform.node() or "host"
     meta = {
         "name": name,
         "collected": datetime.now(UTC).isoformat(timespec="seconds"),
         "netverify": __version__,
-        "kernel": platform.release(),
+        "kernel": kernel if kernel is not None else platform.release(),
         "missing": collector.missing,
-    }
+    } | ({"second opinion": opinions} if opinions else {})
     return Parts(source, collector.texts | {META: json.dumps(meta)}, collector.missing, name)
 
 
+def _second_opinions(collector: Collector) -> dict[str, str]:
+    """What python-iptables says of the legacy backend's rules, where there are any.
+
+    Rules that it reads otherwise are not believed: that part is missing then, and what rests on it unknown.
+    """
+    found = {}
+    for part, version in (("iptables-legacy-save.txt", 4), ("ip6tables-legacy-save.txt", 6)):
+        if not any(line.startswith("*") for line in collector.texts.get(part, "").split("\n")):
+            continue
+        names = ("ip_tables_names", "ip6_tables_names")
+        if not all(Path(f"/proc/thread-self/net/{name}").exists() for name in names):
+            found[part] = "not asked: python-iptables would load the kernel's module of the other IP version"
+            continue
+        try:
+            differences = _differences(collector, part, version)
+        except (KernelError, RulesetError) as error:
+            found[part] = str(error)
+            continue
+        found[part] = "; ".join(differences[:5]) or "the same"
+        if differences:
+            collector.texts.pop(part, None)
+            collector.missing[part] = f"two readers differ: {found[part]}"
+    return found
+
+
+def _differences(collector: Collector, part: str, version: int) -> tuple[str, ...]:
+    from netverify.kernel import legacy_tables  # this alone starts `modprobe` for both modules
+
+    def asked() -> tuple[str, ...]:
+        saved = Ruleset.parse(collector.texts[part], family="ipv4" if version == 4 else "ipv6")
+        return legacy_tables.second_opinion(saved, version=version)
+
+    differences = asked()
+    if differences:  # or an engine changed its rules between the two readings
+        collector.take(part, _PARTS[part])
+        differences = asked() if part in collector.texts else differences
+    return differences
+
+
 def commands() -> tuple[str, ...]:
-    """What `collect` runs, in order, where every tool is there, legacy tables are, and one container runs."""
+    """What `collect` runs, in order, where every tool is there, legacy tables are, and one container runs.
+
+    `sysctl -a` is only run where the command before it is refused.
+    """
     ran: list[str] = []
 
     def run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
         ran.append(" ".join(command))
+        if "--pattern" in command:  # what is run where that is not understood
+            return subprocess.CompletedProcess(list(command), 1, "", "")
         printed = "[]"
         if "container" in command:
             printed = json.dumps([{"Name": "CONTAINER", "State": {"Running": True, "Pid": 1}}])
@@ -65,7 +134,8 @@ def commands() -> tuple[str, ...]:
             printed = "ID"
         return subprocess.CompletedProcess(list(command), 0, printed, "")
 
-    Collector(run, is_installed=lambda _program: True, engine="docker").everything()
+    engine = next((name for name in collect_engine.ENGINES if shutil.which(name)), collect_engine.ENGINES[0])
+    Collector(run, is_installed=lambda _program: True, engine=engine).everything()
     return tuple(command.replace("/proc/1/", "/proc/PID/") for command in ran)
 
 
@@ -86,14 +156,16 @@ class Collector:
         """Every part, and then those of each container."""
         for part, read in _PARTS.items():
             self.take(part, read)
-        texts, missing = collect_engine.collect(self.run, self.engine)
+        texts, missing = collect_engine.collect(self.run, self.engine, self.is_installed)
         self.texts |= texts
         self.missing |= missing
 
     def run(self, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
-        """Run a program; one that takes too long has failed."""
+        """Run a program; one that takes too long, or is not there, has failed."""
         try:
             return self._run(command)
+        except FileNotFoundError:
+            return subprocess.CompletedProcess(list(command), 127, "", "it is not installed")
         except subprocess.TimeoutExpired:
             said = f"took longer than {LIMIT:.0f} s"
             return subprocess.CompletedProcess(list(command), 1, "", said)
@@ -101,10 +173,13 @@ class Collector:
     def take(self, part: str, read: Callable[[Collector], str]) -> None:
         """One part, or the reason why it is missing."""
         try:
-            self.texts[part] = read(self)
+            text = read(self)
+            if part.endswith(".json"):
+                json.loads(text)
+            self.texts[part] = text
         except _Refused as refused:
             self.missing[part] = str(refused)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             self.missing[part] = f"what was printed is no JSON: {error}"
 
     def tool(self, *words: str) -> str:
@@ -139,7 +214,7 @@ def _legacy(program: str, tables: str) -> Callable[[Collector], str]:
 
 
 def _ip(*words: str) -> Callable[[Collector], str]:
-    return _printed("ip", "-j", "-d", *words)
+    return lambda collector: collector.tool("ip", "-j", "-d", *words).strip() or "[]"
 
 
 def _rules(collector: Collector) -> str:
@@ -151,7 +226,8 @@ def _rules(collector: Collector) -> str:
     return json.dumps(found)
 
 
-_WANTED: Final = (
+BRANCHES: Final = ("net.ipv4.", "net.ipv6.", "net.netfilter.")
+WANTED: Final = (
     ".forwarding",
     ".rp_filter",
     ".route_localnet",
@@ -171,13 +247,16 @@ _WANTED: Final = (
 
 def _sysctls(collector: Collector) -> str:
     """The sysctls that decide about packets; of IPv6 none where the kernel has none."""
-    printed = collector.tool("sysctl", "-a", "--pattern", r"^net\.(ipv4|ipv6|bridge|netfilter)\.")
-    lines = (line for line in printed.splitlines() if _matters(line.partition(" = ")[0]))
+    try:
+        printed = collector.tool("sysctl", "-a", "--pattern", r"^net\.(ipv4|ipv6|bridge|netfilter)\.")
+    except _Refused:  # busybox has no such option
+        printed = collector.tool("sysctl", "-a")
+    lines = (line for line in printed.split("\n") if _matters(line.partition(" = ")[0]))
     return "".join(f"{line}\n" for line in lines)
 
 
 def _matters(name: str) -> bool:
-    return name.startswith("net.bridge.") or name.endswith(_WANTED)
+    return name.startswith("net.bridge.") or (name.startswith(BRANCHES) and name.endswith(WANTED))
 
 
 _PARTS: Final[Mapping[str, Callable[[Collector], str]]] = {

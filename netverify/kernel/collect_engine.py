@@ -15,60 +15,48 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+from netverify.host.kept import CONTAINER, INFO, NETWORK, kept
+
 Run = Callable[[Sequence[str]], "subprocess.CompletedProcess[str]"]
 
 ENGINES: Final = ("docker", "podman")
+NO_ENGINE: Final = f"neither {' nor '.join(ENGINES)} is installed"
 AT_ONCE: Final = 100  # containers that one `inspect` is asked for
 
 
-def _whole(names: str) -> Mapping[str, Any]:
-    """These keys, with their values whole."""
-    return dict.fromkeys(names.split(), ...)
-
-
-# What is kept of each document, as a tree of keys; `...` keeps a value whole, "*" stands for every key.
-_ATTACHMENT: Final = _whole(
-    "NetworkID EndpointID Gateway IPAddress IPPrefixLen MacAddress IPv6Gateway GlobalIPv6Address "
-    "GlobalIPv6PrefixLen"
-)
-_CONTAINER: Final[Mapping[str, Any]] = {
-    **_whole("Id Name"),
-    "State": _whole("Running Pid Status"),
-    "Config": _whole("ExposedPorts User"),
-    "HostConfig": _whole("NetworkMode PortBindings Privileged CapAdd CapDrop PublishAllPorts Links Sysctls"),
-    "NetworkSettings": {**_whole("SandboxKey Ports"), "Networks": {"*": _ATTACHMENT}},
-}
-_NETWORK: Final = _whole(
-    "Name Id Scope Driver EnableIPv4 EnableIPv6 IPAM Internal Attachable Ingress Options"
-)
-_INFO: Final[Mapping[str, Any]] = {
-    **_whole(
-        "ServerVersion OperatingSystem KernelVersion Architecture SecurityOptions FirewallBackend "
-        "LiveRestoreEnabled IPv4Forwarding BridgeNfIptables BridgeNfIp6tables Warnings host version"
-    ),
-    "Swarm": _whole("LocalNodeState NodeAddr"),
-}
+# daemon/names/names.go of moby: RestrictedNameChars. Podman's are the same.
+_NAME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
+_IDENTITY: Final = re.compile(r"[a-zA-Z0-9]+")
 
 
 class Refused(Exception):
     """The engine could not be asked; the message says why."""
 
 
-def collect(run: Run, program: str | None = None) -> tuple[dict[str, str], dict[str, str]]:
-    """The engine's parts by file name, and for what could not be collected, why."""
+def collect(
+    run: Run, program: str | None = None, is_installed: Callable[[str], object] = shutil.which
+) -> tuple[dict[str, str], dict[str, str]]:
+    """The engine's parts by file name, and for what could not be collected, why.
+
+    `program` is the engine's; without it, the first that is installed and answers.
+    """
     texts: dict[str, str] = {}
     missing: dict[str, str] = {}
-    engine = program or next((name for name in ENGINES if shutil.which(name)), None)
-    if engine is None:
-        reason = f"neither {' nor '.join(ENGINES)} is installed"
-        return texts, dict.fromkeys(
-            ("docker-info.json", "docker-networks.json", "docker-containers.json"), reason
-        )
-    for part, read in (
-        ("docker-info.json", _info),
-        ("docker-networks.json", _networks),
-        ("docker-containers.json", _containers),
-    ):
+    there = (program,) if program is not None else tuple(name for name in ENGINES if is_installed(name))
+    if not there:
+        parts = ("docker-info.json", "docker-networks.json", "docker-containers.json")
+        return texts, dict.fromkeys(parts, NO_ENGINE)
+    engine = there[0]
+    for candidate in there:
+        try:
+            texts["docker-info.json"] = json.dumps(_info(run, candidate))
+        except Refused as refused:
+            missing.setdefault("docker-info.json", str(refused))
+        else:
+            engine = candidate
+            missing.clear()
+            break
+    for part, read in (("docker-networks.json", _networks), ("docker-containers.json", _containers)):
         try:
             texts[part] = json.dumps(read(run, engine))
         except Refused as refused:
@@ -81,21 +69,45 @@ def collect(run: Run, program: str | None = None) -> tuple[dict[str, str], dict[
 
 
 def _info(run: Run, engine: str) -> Any:
-    return kept(_json(run, engine, "info", "--format", "{{json .}}"), _INFO)
+    return kept(_json(run, engine, "info", "--format", "{{json .}}"), INFO)
 
 
 def _networks(run: Run, engine: str) -> list[Any]:
-    listed = _said(run, engine, "network", "ls", "--no-trunc", "--format", "{{.ID}}").split()
-    return [kept(each, _NETWORK) for each in _inspected(run, engine, ("network", "inspect"), listed)]
+    listed = _identities(run, engine, "network", "ls", "--no-trunc", "--format", "{{.ID}}")
+    return [kept(each, NETWORK) for each in _inspected(run, engine, ("network", "inspect"), listed)]
 
 
 def _containers(run: Run, engine: str) -> list[Any]:
-    listed = _said(run, engine, "ps", "--no-trunc", "--format", "{{.ID}}").split()
-    found = [kept(each, _CONTAINER) for each in _inspected(run, engine, ("container", "inspect"), listed)]
-    for container in found:
-        # Podman writes the name without the slash that Docker puts before it.
-        container["Name"] = str(container.get("Name", "")).removeprefix("/")
+    listed = _identities(run, engine, "ps", "--no-trunc", "--format", "{{.ID}}")
+    found = [kept(each, CONTAINER) for each in _inspected(run, engine, ("container", "inspect"), listed)]
+    for position, container in enumerate(found):
+        if not isinstance(container, dict):
+            raise Refused(f"{engine} container inspect printed something else than containers")
+        container["Name"] = _name(container, position)
     return found
+
+
+def _name(container: Mapping[str, Any], position: int) -> str:
+    """A container's name without the slash that Docker puts before it.
+
+    No engine gives a name that is no word; of one that is none nothing becomes a file's name.
+    """
+    name, identity = (_text(container.get(key)) for key in ("Name", "Id"))
+    name = name.removeprefix("/")
+    if _NAME.fullmatch(name) and len(name) <= 200:
+        return name
+    return f"container-{identity[:12] if _IDENTITY.fullmatch(identity) else position}"
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _identities(run: Run, *words: str) -> list[str]:
+    listed = _said(run, *words).split()
+    if not all(map(_IDENTITY.fullmatch, listed)):
+        raise Refused(f"{' '.join(words[:2])} printed what is no identity")
+    return listed
 
 
 def _inspected(run: Run, engine: str, words: Sequence[str], identities: Sequence[str]) -> list[Any]:
@@ -103,12 +115,11 @@ def _inspected(run: Run, engine: str, words: Sequence[str], identities: Sequence
     found: list[Any] = []
     for start in range(0, len(identities), AT_ONCE):
         done = run((engine, *words, *identities[start : start + AT_ONCE]))
-        try:
-            document = json.loads(done.stdout or "[]")
-        except json.JSONDecodeError as error:
-            raise Refused(f"{engine} {' '.join(words)} printed no JSON: {error}") from error
         if done.returncode != 0 and not re.search("no such|not found", done.stderr, re.IGNORECASE):
             raise Refused(f"{engine} {' '.join(words)}: {_first_line(done)}")
+        document = _loaded(done.stdout or "[]", f"{engine} {' '.join(words)}")
+        if not isinstance(document, list):
+            raise Refused(f"{engine} {' '.join(words)} printed no JSON: no list")
         found += document
     return found
 
@@ -116,42 +127,41 @@ def _inspected(run: Run, engine: str, words: Sequence[str], identities: Sequence
 def _inside(run: Run, container: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
     """What `ip` says inside a container's namespace, unless it is somebody else's."""
     name = str(container.get("Name", ""))
-    mode = str(container.get("HostConfig", {}).get("NetworkMode", ""))
-    process = container.get("State", {}).get("Pid", 0)
+    mode = _text(_object(container.get("HostConfig")).get("NetworkMode"))
+    process = _object(container.get("State")).get("Pid", 0)
     if mode == "host" or mode.startswith("container:"):
         return {}, {}
     texts: dict[str, str] = {}
     missing: dict[str, str] = {}
     for kind, words in (("addr", ("addr",)), ("route", ("route", "show", "table", "all"))):
         part = f"containers/{name}/{kind}.json"
-        if not isinstance(process, int) or process <= 0:
+        if not isinstance(process, int) or isinstance(process, bool) or process <= 0:
             missing[part] = "the engine does not say which process is its first"
             continue
         done = run(("nsenter", f"--net=/proc/{process}/ns/net", "ip", "-j", "-d", *words))
-        if done.returncode == 0:
-            texts[part] = done.stdout if done.stdout.strip() else "[]"
-        else:
+        if done.returncode != 0:
             missing[part] = f"nsenter: {_first_line(done)}"
+            continue
+        try:
+            texts[part] = json.dumps(_loaded(done.stdout.strip() or "[]", "ip"))
+        except Refused as refused:
+            missing[part] = str(refused)
     return texts, missing
 
 
-def kept(value: Any, keys: Any) -> Any:
-    """A document with nothing in it but what a tree of keys names."""
-    if keys is ... or not isinstance(value, dict):
-        return value
-    every = keys.get("*")
-    return {
-        key: kept(member, every if every is not None else keys[key])
-        for key, member in value.items()
-        if every is not None or key in keys
-    }
+def _object(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _json(run: Run, *words: str) -> Any:
+    return _loaded(_said(run, *words), " ".join(words[:2]))
+
+
+def _loaded(text: str, words: str) -> Any:
     try:
-        return json.loads(_said(run, *words))
-    except json.JSONDecodeError as error:
-        raise Refused(f"{' '.join(words[:2])} printed no JSON: {error}") from error
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise Refused(f"{words} printed no JSON: {error}") from error
 
 
 def _said(run: Run, *words: str) -> str:

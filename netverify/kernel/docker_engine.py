@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
@@ -38,6 +38,8 @@ from netverify.docker.requests import (
 from netverify.errors import KernelError, MissingCapability
 from netverify.ruleset import NftRuleset, Ruleset
 
+Done = subprocess.CompletedProcess[str]
+"""A command that ended, as `collect.Run` returns it."""
 IMAGE: Final = "netverify-busybox"
 COMMAND: Final = ("/busybox", "sleep", "1000000")
 
@@ -93,6 +95,19 @@ def _address(text: str) -> IPv4Address | IPv6Address:
     """An address of /proc/net/tcp: words of 32 bits, each as this machine holds it in memory."""
     words = [int(text[at : at + 8], 16).to_bytes(4, sys.byteorder) for at in range(0, len(text), 8)]
     return ip_address(b"".join(words))
+
+
+def _processes() -> list[str]:
+    return [path.name for path in Path("/proc").iterdir() if path.name.isdecimal()]
+
+
+def _is_proxy(number: int, home: int) -> bool:
+    """Whether a process is a docker-proxy in the network namespace of that inode number."""
+    try:
+        named = Path(f"/proc/{number}/comm").read_text().strip() == "docker-proxy"
+        return named and Path(f"/proc/{number}/ns/net").stat().st_ino == home
+    except (FileNotFoundError, ProcessLookupError):
+        return False  # it ended while we looked
 
 
 def _last_of(keeper: subprocess.Popen[str]) -> str:
@@ -239,6 +254,12 @@ class Engine:
                 self.call("POST", f"/networks/{quote(network_name)}/connect", body)
             self.call("POST", f"/containers/{quote(request.name)}/start")
 
+    def run_container(self, name: str, body: Mapping[str, Any]) -> None:
+        """Start one more container; `body` is that of POST /containers/create."""
+        self._import_image()
+        self.call("POST", f"/containers/create?name={quote(name)}", dict(body))
+        self.call("POST", f"/containers/{quote(name)}/start")
+
     def remove_container(self, name: str) -> None:
         """Stop and remove a container."""
         self.call("DELETE", f"/containers/{quote(name)}?force=true")
@@ -293,6 +314,11 @@ class Engine:
                     found.add((name[:3], _address(address), int(port, 16)))
         return found
 
+    def proxies(self) -> tuple[int, ...]:
+        """The userland proxies that run now, by their process numbers as seen from outside."""
+        home = Path(self.namespace_path()).stat().st_ino
+        return tuple(number for number in map(int, _processes()) if _is_proxy(number, home))
+
     def run(self, *command: str, stdin: str = "") -> str:
         """What a command in the engine's root and namespaces prints. Raises EngineError if it fails."""
         done = subprocess.run(
@@ -306,6 +332,15 @@ class Engine:
         self, method: str, path: str, body: Any = None, kind: str = "application/json"
     ) -> dict[str, Any]:
         """One request to the engine's API; returns the answer's JSON object. Raises EngineError."""
+        answer = self._answer(method, path, body, kind)
+        return answer if isinstance(answer, dict) else {}
+
+    def listed(self, path: str) -> list[dict[str, Any]]:
+        """What the engine's API lists there. Raises EngineError."""
+        answer = self._answer("GET", path, None, "application/json")
+        return answer if isinstance(answer, list) else []
+
+    def _answer(self, method: str, path: str, body: Any, kind: str) -> Any:
         data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
         connection = _Connection(self._work / "docker.sock")
         try:
@@ -316,8 +351,7 @@ class Engine:
             connection.close()
         if response.status >= 400 or '"errorDetail"' in text:
             raise EngineError(f"Docker {self.version}: {method} {path}: {text.strip()}\n{self._last_words()}")
-        answer = json.loads(text) if text.lstrip().startswith("{") and kind == "application/json" else {}
-        return answer if isinstance(answer, dict) else {}
+        return json.loads(text) if text.lstrip()[:1] in ("{", "[") and kind == "application/json" else {}
 
     def _import_image(self) -> None:
         """Give the engine an image with a statically linked busybox and nothing else."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Mapping, Sequence
+from ipaddress import IPv4Network, IPv6Network
 from typing import TYPE_CHECKING
 
 from pyroute2.ipset import IPSet
@@ -18,30 +20,46 @@ if TYPE_CHECKING:
     from netverify.kernel.lab import Lab
 
 
-def start_docker(lab: Lab, host: str) -> None:
-    """Leave on `host` what a Docker engine of its version leaves there."""
-    engine = docker_host(lab.topology, host)
+def start_docker(lab: Lab, host: str, engine: docker.DockerHost | None = None) -> None:
+    """Leave on `host` what a Docker engine of its version leaves there.
+
+    `engine` is what the engine knows, if that is more than the topology says: links, a swarm's mesh.
+    """
+    engine = docker_host(lab.topology, host) if engine is None else engine
     settings = dict(BRIDGE_NETFILTER) if docker.loads_br_netfilter(engine) else {}
     settings |= docker.sysctls(engine)
     wanted = [item for item in settings.items() if 6 in lab.plan.versions or "ipv6" not in item[0]]
     lab.visit(host, lambda: sysctls.write_all(wanted))
     if not engine.userland_proxy:
         _hairpin(lab, host)
-    ipv4, ipv6 = docker.rules(engine)
-    if docker.ipsets(engine):
-        lab.visit(host, lambda: _make_sets(engine))
-    for version, rules in ((4, ipv4), (6, ipv6)):
-        if rules.tables and version in lab.plan.versions:
-            lab.firewall(host).restore(rules.render(), version=version)
-    if engine.backend == "nftables":
-        lab.nft_firewall(host).load(docker.nft_rules(engine))
+    put_rules(lab, host, docker.Daemon.started(engine))
+    space = lab.namespace(host)
+    lab.relays[:] = [(protocol, relay) for protocol, relay in lab.relays if relay.namespace is not space]
     for listener in docker.listeners(engine):
         if listener.address.version not in lab.plan.versions:
             continue
         upstream, port = listener.target if listener.target is not None else (None, 0)
         address = None if listener.address.is_unspecified else listener.address
-        relay = Relay(lab.namespace(host), address, listener.port, upstream, port, listener.address.version)
+        version, as_asked = listener.address.version, listener.answers_as_asked
+        relay = Relay(space, address, listener.port, upstream, port, version, as_asked)
         lab.relays.append((listener.protocol, relay))
+
+
+def put_rules(lab: Lab, host: str, daemon: docker.Daemon) -> None:
+    """Put a daemon's rules into the kernel in place of those there, with the sets that they look into.
+
+    Tables that the daemon does not know stay as they are.
+    """
+    sets = docker.ipsets(daemon.host)
+    if sets:
+        lab.visit(host, lambda: make_sets(sets))
+    for version, rules in ((4, daemon.ipv4), (6, daemon.ipv6)):
+        if rules.tables and version in lab.plan.versions:
+            lab.firewall(host).restore(rules.render(), version=version)
+    if daemon.nft.tables:
+        names = [f"{table.family} {table.name}" for table in daemon.nft.tables]
+        lab.run(host, ["nft", "".join(f"add table {name}; delete table {name}; " for name in names)])
+        lab.nft_firewall(host).load(daemon.nft)
 
 
 def _hairpin(lab: Lab, host: str) -> None:
@@ -59,11 +77,12 @@ def _hairpin(lab: Lab, host: str) -> None:
     lab.netlink(host, [netlink.set_hairpin(port) for port in ports])
 
 
-def _make_sets(engine: docker.DockerHost) -> None:
-    """The sets that 28.0.0's rules look into, before the rules that name them."""
+def make_sets(wanted: Mapping[str, Sequence[IPv4Network | IPv6Network]]) -> None:
+    """The sets that 28.0.0's rules look into, before the rules that name them; those there are emptied."""
     with IPSet() as sets:
-        for name, subnets in docker.ipsets(engine).items():
+        for name, subnets in wanted.items():
             family = socket.AF_INET6 if name.endswith("v6") else socket.AF_INET
-            sets.create(name, stype="hash:net", family=family)
+            sets.create(name, stype="hash:net", family=family, exclusive=False)
+            sets.flush(name)
             for subnet in subnets:
                 sets.add(name, str(subnet), family=family, etype="net")

@@ -34,6 +34,7 @@ from dataclasses import dataclass, replace
 
 from netverify.kernel import neighbours, netlink
 from netverify.kernel.barrier import Barrier
+from netverify.kernel.bystanders import Bystanders
 from netverify.kernel.channel import Channel
 from netverify.kernel.engines.arp import ArpEngine
 from netverify.kernel.engines.engine import Engine, Listener, Pair, Record, Relay, Source, Target
@@ -42,6 +43,7 @@ from netverify.kernel.engines.tcp import TcpEngine
 from netverify.kernel.engines.udp import UdpEngine
 from netverify.kernel.firewall import Filter, RuleBook
 from netverify.kernel.namespace import Namespace, Visitor
+from netverify.kernel.resting import Resting
 from netverify.kernel.sockets import missing_listeners
 from netverify.kernel.tally import StatisticsBook, Tally
 from netverify.reachability.probe import Cell, Outcome, Probe
@@ -60,11 +62,15 @@ ALONE = 3  # how often a single pair is asked that does not add up by itself
 
 @dataclass(frozen=True)
 class Prober:
-    """Asks questions of a lab: its namespaces, with a netlink channel each, and the filters in them."""
+    """Asks questions of a lab: its namespaces, with a netlink channel each, and the filters in them.
+
+    `bystanders` are processes beside our own that pass packets on.
+    """
 
     visitor: Visitor
     channels: Mapping[str, tuple[Namespace, Channel]]
     filters: Sequence[Filter] = ()
+    bystanders: Bystanders | None = None
 
     def ask(
         self,
@@ -81,15 +87,16 @@ class Prober:
         """
         if not pairs:
             return []
+        resting = Resting(self.visitor, self.channels)
         with Barrier(self.visitor) as barrier:
-            engine = ENGINES[probe.protocol](
+            engine: Engine = ENGINES[probe.protocol](
                 self.visitor,
                 probe,
                 pairs,
                 listeners,
                 relays,
-                barrier.wait,
-                lambda: self._resolve(barrier),
+                lambda: self._settle(barrier),
+                lambda: self._resolve(barrier, engine, resting),
                 nonce or os.urandom(8),
             )
             book = Book(self, probe.version, barrier.cpu)
@@ -105,9 +112,18 @@ class Prober:
                 engine.close()
                 book.close()
 
-    def _resolve(self, barrier: Barrier) -> None:
+    def _settle(self, barrier: Barrier) -> None:
+        """Wait until nothing is in flight."""
+        if self.bystanders is None:
+            barrier.wait()
+        else:
+            self.bystanders.settle(barrier)
+
+    def _resolve(self, barrier: Barrier, engine: Engine, resting: Resting) -> None:
         """Wait for neighbours; whoever resolved one released the packets behind it on a CPU of its own."""
-        neighbours.settle(self.visitor, self.channels)
+        idle = resting.but(engine)
+        awake = {name: channel for name, channel in self.channels.items() if name not in idle}
+        neighbours.settle(self.visitor, awake)
         barrier.wait_everywhere()
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 from typing import cast
@@ -20,31 +20,50 @@ from netverify.kernel.lab import Lab
 CHUNK = 65536  # bytes
 
 
-def serve(lab: Lab, until: Iterable[signal.Signals]) -> None:
-    """Serve until one of the signals `until` arrives; they may be blocked by then, and are unblocked here."""
-    asyncio.run(_serve(lab, tuple(until)))
+Offer = tuple[str, str, int]
+"""A namespace, a protocol and a port."""
 
 
-async def _serve(lab: Lab, until: tuple[signal.Signals, ...]) -> None:
+def serve(lab: Lab, until: Iterable[signal.Signals], more: Iterable[Offer] = ()) -> None:
+    """Serve until one of the signals `until` arrives; they may be blocked by then, and are unblocked here.
+
+    `more` are services that the lab's topology does not name; where a proxy has the port already, it stays.
+    """
+    asyncio.run(_serve(lab, tuple(until), tuple(_offers(lab, more))))
+
+
+def _offers(lab: Lab, more: Iterable[Offer]) -> Iterator[Offer]:
+    """What is to be served, each once in a namespace."""
+    nodes = lab.topology.nodes()
+    named = [(node.name, *listening) for node in nodes for listening in lab.topology.listens_of(node.name)]
+    taken = {(relay.namespace.name, protocol, relay.port) for protocol, relay in lab.relays}
+    seen: set[Offer] = set()
+    for node, protocol, port in (*named, *(offer for offer in more if offer not in taken)):
+        offer = (lab.namespace(node).name, protocol, port)
+        if offer not in seen:
+            seen.add(offer)
+            yield node, protocol, port
+
+
+async def _serve(lab: Lab, until: tuple[signal.Signals, ...], offers: tuple[Offer, ...]) -> None:
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in until:
         loop.add_signal_handler(number, ended.set)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, until)
     async with AsyncExitStack() as stack:
-        for node in lab.topology.nodes():
-            for protocol, port in lab.topology.listens_of(node.name):
-                name = f"{node.name} {protocol}/{port}"
-                if protocol == "tcp":
-                    server = await asyncio.start_server(
-                        partial(_greet, name), sock=_bound(lab, node.name, protocol, None, port)
-                    )
-                    await stack.enter_async_context(server)
-                elif protocol == "udp":
-                    transport, _ = await loop.create_datagram_endpoint(
-                        partial(_Echo, name), sock=_bound(lab, node.name, protocol, None, port)
-                    )
-                    stack.callback(transport.close)
+        for node, protocol, port in offers:
+            name = f"{node} {protocol}/{port}"
+            if protocol == "tcp":
+                server = await asyncio.start_server(
+                    partial(_greet, name), sock=_bound(lab, node, protocol, None, port)
+                )
+                await stack.enter_async_context(server)
+            elif protocol == "udp":
+                transport, _ = await loop.create_datagram_endpoint(
+                    partial(_Echo, name), sock=_bound(lab, node, protocol, None, port)
+                )
+                stack.callback(transport.close)
         for protocol, relay in lab.relays:
             if protocol == "tcp" and relay.version == 4:
                 sock = _bound(lab, relay.namespace.name, protocol, relay.address, relay.port)

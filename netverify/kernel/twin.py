@@ -13,10 +13,11 @@ from functools import partial
 from itertools import count
 
 from netverify.dataplane.ipset import IpSet
-from netverify.dataplane.view import DEFAULT_RULES, LOCAL, LOOPBACK, HostView, Link, Route
+from netverify.dataplane.view import DEFAULT, DEFAULT_RULES, LOCAL, LOOPBACK, HostView, Link, Route
 from netverify.dataplane.world import Plug, Wire, World
 from netverify.errors import InputError, KernelError
-from netverify.kernel import capabilities, netlink, sysctls
+from netverify.host.snapshot import backend_of
+from netverify.kernel import capabilities, netlink, twin_sysctls
 from netverify.kernel.engines.engine import Relay
 from netverify.kernel.firewall import Backend, run_inside
 from netverify.kernel.lab import Lab
@@ -27,16 +28,20 @@ from netverify.ruleset import Ruleset
 
 VOID = "(void)"
 _PROTOCOLS = {6: "tcp", 17: "udp"}
-_FIRST = ("ipv4.ip_forward", "ipv6.conf.all.forwarding")  # they reset others, so they are written before them
+_NAMED_TABLES = 1 << 31
 
 
 @dataclass(frozen=True)
 class NotTwinned:
-    """Something of a host that could not be rebuilt; questions that pass the host are then not twinned."""
+    """Something of a host that could not be rebuilt; questions that pass the host are then not twinned.
+
+    Where it is a `device`, these are the questions that pass this device of the host.
+    """
 
     node: str
     what: str
     why: str
+    device: str = ""
 
     def __str__(self) -> str:
         return f"{self.node}: {self.what}: {self.why}"
@@ -50,9 +55,8 @@ def realise(lab: Lab, world: World) -> tuple[NotTwinned, ...]:
     if lab.channels:
         raise InputError("this lab already holds something; open another lab for the twin")
     views, wires = nameable({name: stack.view for name, stack in world.stacks.items()}, world.wires)
-    ipv6 = any(
-        address.version == 6 for view in views.values() for link in view.links for address in link.addresses
-    )
+    known = (address for view in views.values() for link in view.links for address in link.addresses)
+    ipv6 = any(a.version == 6 and not (a.ip.is_loopback or a.ip.is_link_local) for a in known)
     switches = {wire: f"(switch {number})" for number, wire in enumerate(w for w in wires if _is_shared(w))}
     lab.create_namespaces([*views, *switches.values(), VOID], ipv6=ipv6)
     lab.plan = Plan({name: space for name, (space, _) in lab.channels.items()}, (4, 6) if ipv6 else (4,))
@@ -115,7 +119,7 @@ class _Builder:
 
     def _macvlan(self, parent: Plug, child: Plug) -> Iterator[NotTwinned]:
         if not capabilities.has("macvlan"):
-            yield NotTwinned(child[0], f"device {child[1]}", "this kernel has no macvlan")
+            yield NotTwinned(child[0], f"device {child[1]}", "this kernel has no macvlan", child[1])
             return
         if not self._is_there(*parent):
             self._veth((VOID, f"void{next(self.spare)}"), parent, None)
@@ -170,46 +174,54 @@ class _Builder:
                     source=route.source,
                     kind=route.kind,
                     onlink=route.via is not None and not _on_link(view, route),
-                    table=route.table,
+                    table=_table(route.table),
                     metric=route.metric,
                 )
             )
-        for rule in view.routing_rules:
-            if replace(rule, version=None) in DEFAULT_RULES:
-                continue
-            for version in filter(rule.is_for, self.plan.versions):
-                settings.append(
-                    netlink.add_rule(
-                        version,
-                        rule.priority,
-                        rule.table,
-                        source=rule.source,
-                        destination=rule.destination,
-                        in_interface=rule.in_interface,
-                        mark=rule.mark,
-                        mask=rule.mark_mask,
-                        inverted=rule.inverted,
-                    )
-                )
+        self._routing_rules(view, settings)
+
+    def _routing_rules(self, view: HostView, settings: list[netlink.Request]) -> None:
+        """What differs from the rules that every namespace begins with; and then those that are not there.
+
+        Who does not ask the table `local` first sends to others what is for an address of its own.
+        """
+        settings += (
+            netlink.add_rule(
+                version,
+                rule.priority,
+                _table(rule.table),
+                source=rule.source,
+                destination=rule.destination,
+                in_interface=rule.in_interface,
+                mark=rule.mark,
+                mask=rule.mark_mask,
+                inverted=rule.inverted,
+            )
+            for rule in view.routing_rules
+            if replace(rule, version=None) not in DEFAULT_RULES
+            for version in filter(rule.is_for, self.plan.versions)
+        )
+        for version in self.plan.versions:
+            own = view.rules_of(version)
+            settings += (
+                netlink.delete_rule(version, usual.priority, usual.table)
+                for usual in DEFAULT_RULES
+                if usual not in own and (version == 4 or usual.table != DEFAULT)
+            )
 
     # --- settings and rules ---------------------------------------------------------------------------------
 
     def _settings(self, view: HostView) -> Iterator[NotTwinned]:
-        ordered = sorted(
-            view.sysctls.items(), key=lambda item: (not item[0].endswith(_FIRST), ".all." not in item[0])
-        )
-        for key, value in ordered:
-            try:
-                self.lab.visit(view.name, partial(_set, key, value))
-            except InputError as error:
-                yield NotTwinned(view.name, f"sysctl {key} = {value}", str(error))
+        settings = twin_sysctls.wanted(view, self.plan.versions)
+        for key, value, why in self.lab.visit(view.name, partial(twin_sysctls.write, settings)):
+            yield NotTwinned(view.name, f"sysctl {key} = {value}", why)
 
     def _rules(self, view: HostView) -> Iterator[NotTwinned]:
         try:
             if view.sets:
                 self._ipsets(view)
             for rules in (view.ipv4, view.ipv6):
-                self._restore(view.name, rules, None)
+                self._restore(view.name, rules, backend_for(view, rules))
             for rules in view.legacy:
                 self._restore(view.name, rules, Backend.LEGACY)
             if view.nft.tables:
@@ -238,13 +250,39 @@ class _Builder:
             upstream, port = service.upstream or (None, 0)
             for version in (service.version,) if service.version else self.plan.versions:
                 if upstream is None or upstream.version == version or service.address is not None:
-                    relay = Relay(space, service.address, service.port, upstream, port, version)
+                    place = (service.address, service.port, upstream, port, version)
+                    relay = Relay(space, *place, service.answers_as_asked)
                     self.lab.relays.append((protocol, relay))
 
 
-def _set(key: str, value: str) -> None:
-    if sysctls.read(key) != value:
-        sysctls.write(key, value)
+def backend_for(view: HostView, rules: Ruleset) -> Backend | None:
+    """The backend that a host's rules are for: its own where it is known and is here, None where not."""
+    if view.legacy:
+        return Backend.NFT
+    said = any(comment.text.startswith("Generated by") for comment in rules.comments)
+    own = Backend(backend_of(rules)) if said else None
+    return own if own is not None and _has(own, rules) else None
+
+
+def other_backends(world: World) -> tuple[str, ...]:
+    """What is loaded by another backend than on the host, for want of its own here."""
+    notes = []
+    for name, stack in world.stacks.items():
+        for rules in (stack.view.ipv4, stack.view.ipv6):
+            said = any(comment.text.startswith("Generated by") for comment in rules.comments)
+            if said and rules.tables and not _has(Backend(backend_of(rules)), rules):
+                there = f"iptables-{backend_of(rules)}"
+                notes.append(f"{name}: {rules.family} rules of {there} are loaded by the machine's iptables")
+    return tuple(notes)
+
+
+def _has(backend: Backend, rules: Ruleset) -> bool:
+    return capabilities.has(f"{'ip' if rules.family == 'ipv4' else 'ip6'}tables-{backend.value}")
+
+
+def _table(number: int) -> int:
+    """A routing table's number; those that only a name was known of get one that nobody else has."""
+    return number if number < 1 << 32 else _NAMED_TABLES + (number & 0xFFFF_FFFF)
 
 
 def _is_shared(wire: Wire) -> bool:

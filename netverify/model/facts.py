@@ -207,6 +207,7 @@ def links_of(devices: Iterable[Device]) -> tuple[Link, ...]:
             up=device.up,
             hairpin=device.hairpin,
             mac=device.mac,
+            asks=device.mac is not None,
         )
         for device in devices
     )

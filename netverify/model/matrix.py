@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from netverify.dataplane.packet import Address
+from netverify.model.alike import Alike, Told
 from netverify.model.errors import QuestionError
-from netverify.model.questions import UNKNOWN, UNSENT, Answer, Deciding, Question, deciding, send
+from netverify.model.questions import Deciding, Question, send
 from netverify.model.subject import Endpoint, Lack, Subject
 from netverify.reachability.observed import ObservedMatrix
 from netverify.reachability.probe import Cell, Outcome, Probe
@@ -49,7 +50,11 @@ def reach(subject: Subject, probe: Probe, sources: Sequence[str] = (), targets: 
     receivers = [each for each in receivers or shown if each.address(probe.version) is not None]
     if not receivers:
         raise QuestionError(f"nobody of those asked for in {subject.title} has an IPv{probe.version} address")
-    pairs = tuple(_pair(subject, probe, sender, receiver) for sender in senders for receiver in receivers)
+    alike = Alike(subject)
+    known: dict[tuple[str, ...], tuple[Lack, ...]] = {}
+    pairs = tuple(
+        _pair(subject, probe, sender, receiver, alike, known) for sender in senders for receiver in receivers
+    )
     matrix = ObservedMatrix.of(
         probe,
         (pair.cell for pair in pairs),
@@ -59,24 +64,34 @@ def reach(subject: Subject, probe: Probe, sources: Sequence[str] = (), targets: 
     return Reach(subject, matrix, pairs)
 
 
-def _pair(subject: Subject, probe: Probe, sender: Endpoint, receiver: Endpoint) -> Pair:
+def _pair(
+    subject: Subject,
+    probe: Probe,
+    sender: Endpoint,
+    receiver: Endpoint,
+    alike: Alike,
+    known: dict[tuple[str, ...], tuple[Lack, ...]],
+) -> Pair:
     address = receiver.address(probe.version)
     if address is None:
         raise QuestionError(f"{receiver.name} has no IPv{probe.version} address")
-    answer = send(subject, Question(sender.name, receiver.name, probe), sender, address)
-    rule = None if answer.exchange is None else deciding(answer.exchange)
-    return Pair(cell_of(answer, sender.name, receiver.name), address, rule, answer.lacks)
+    told = alike.recall(sender, receiver, address)
+    if told is None:
+        answer = send(subject, Question(sender.name, receiver.name, probe), sender, address, brief=True)
+        told = alike.learn(sender, receiver, address, answer)
+    if told.nodes not in known:
+        known[told.nodes] = subject.lacking(told.nodes, probe.version)
+    lacks = known[told.nodes]
+    return Pair(_cell(told, lacks, sender.name, receiver.name), address, told.rule, lacks)
 
 
-def cell_of(answer: Answer, source: str, target: str) -> Cell:
-    """An answer as a cell of a matrix; what is unknown is an ERROR there, which nobody takes for blocked."""
-    if answer.verdict == UNKNOWN:
-        detail = "unknown, for it was not collected: " + "; ".join(map(str, answer.lacks))
+def _cell(told: Told, lacks: tuple[Lack, ...], source: str, target: str) -> Cell:
+    """What came of a pair as a cell; what is unknown is an ERROR there, which nobody takes for blocked."""
+    if lacks:
+        detail = "unknown, for it was not collected: " + "; ".join(map(str, lacks))
         return Cell(source, target, Outcome.ERROR, detail=detail)
-    found = answer.exchange
-    if answer.verdict == UNSENT or found is None:
-        return Cell(source, target, Outcome.UNREACHABLE, detail=f"the sender has {answer.why}")
-    seen = str(found.request.final.source_address) if found.request.verdict == "delivered" else None
-    return Cell(
-        source, target, Outcome(found.outcome), seen, found.receiver, found.replied, found.decided.reason
-    )
+    found = told.answer.exchange
+    if found is None:
+        return Cell(source, target, Outcome.UNREACHABLE, detail=f"the sender has {told.answer.why}")
+    outcome = Outcome(found.outcome)
+    return Cell(source, target, outcome, told.seen, told.receiver, found.replied, told.detail)

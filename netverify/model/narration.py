@@ -22,10 +22,18 @@ def exchange_lines(found: Exchange | None, prefix: str = "", *, every_rule: bool
     if found is None:
         return
     yield from _trace_lines(found.request, f"{prefix}Request", every_rule)
+    yield from _discovery_lines(found.request, every_rule)
     if found.beyond is not None:
         yield from exchange_lines(found.beyond, f"{prefix}Proxy's ", every_rule=every_rule)
     if found.answer is not None:
         yield from _trace_lines(found.answer, f"{prefix}Answer", every_rule)
+        yield from _discovery_lines(found.answer, every_rule)
+
+
+def _discovery_lines(trace: Trace, every_rule: bool) -> Iterator[str]:
+    """What was lost of neighbour discovery, where the packet waited for that in vain."""
+    if trace.discovery is not None:
+        yield from _trace_lines(trace.discovery, "Neighbour discovery", every_rule)
 
 
 def _trace_lines(trace: Trace, title: str, every_rule: bool) -> Iterator[str]:

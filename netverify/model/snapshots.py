@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from netverify.dataplane.packet import Address
@@ -32,6 +33,10 @@ def subject_of_snapshot(snapshot: HostSnapshot, source: str) -> Subject:
         for container in snapshot.containers
         if nodes[container.name] == container.name
     }
+    if snapshot.engine is not None and snapshot.engine.rootless:
+        reason = "the engine is rootless: its bridges and rules are in a namespace that nobody looked into"
+        for name in insides:
+            book.lack(name, "docker-networks.json", reason)
     ports = [port for inside in insides.values() for port in inside.ports]
     view = replace(bare, links=(*bare.links, *ports), services=services_of(snapshot))
     views = {host: view} | {name: inside.view for name, inside in insides.items()}
@@ -56,7 +61,33 @@ def subject_of_snapshot(snapshot: HostSnapshot, source: str) -> Subject:
         frozenset(open_links),
         {node: tuple(lacks) for node, lacks in book.lacks.items()},
         tuple(dict.fromkeys(book.notes)),
+        kinds=_kinds(snapshot, host, nodes),
+        offers=tuple(dict.fromkeys(_offers(snapshot, host, nodes))),
     )
+
+
+def _kinds(snapshot: HostSnapshot, host: str, nodes: Mapping[str, str]) -> dict[tuple[str, str], str]:
+    """What kind each device is that somebody saw, by namespace and name."""
+    seen = [(host, device) for device in snapshot.devices]
+    for container in snapshot.containers:
+        if nodes[container.name] == container.name:
+            seen += ((container.name, device) for device in container.devices or ())
+    return {(node, device.name): device.kind for node, device in seen}
+
+
+def _offers(snapshot: HostSnapshot, host: str, nodes: Mapping[str, str]) -> Iterator[tuple[str, str, int]]:
+    """The ports that containers expose or publish, and those that programs of the host listen on.
+
+    Userland proxies are left out: they stand among the host's services.
+    """
+    for container in snapshot.containers:
+        for protocol, port in container.exposed:
+            yield nodes[container.name], protocol, port
+        for publication in container.publications:
+            yield nodes[container.name], publication.protocol, publication.container_port
+    for listener in snapshot.listeners:
+        if not listener.program.startswith("docker-proxy"):
+            yield host, listener.protocol, listener.port
 
 
 def _addresses(view: HostView) -> tuple[Address, ...]:

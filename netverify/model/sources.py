@@ -72,6 +72,19 @@ def write(text: str, where: str) -> None:
         raise SourceError(Place(where), f"cannot be written: {error.strerror}") from error
 
 
+def is_folder(where: str) -> bool:
+    """Whether a path is meant to be a folder: there is one, or it ends in a slash."""
+    return where != "-" and (where.endswith("/") or Path(where).is_dir())
+
+
+def make_folder(where: str) -> None:
+    """Make a folder, unless it is there. Raises SourceError."""
+    try:
+        Path(where).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SourceError(Place(where), f"cannot be made a folder: {error.strerror}") from error
+
+
 def snapshot(parts: Parts) -> Subject:
     """A snapshot, ready to be asked. Raises SnapshotError or NotCollected."""
     return subject_of_snapshot(read_snapshot(parts), parts.source)

@@ -57,6 +57,8 @@ class Subject:
     `strangers` are neighbours of `host` that stand for whoever is there; behind the devices in `open` anybody
     may be, so that an address which nobody has is taken to be there. `lacks` says by namespace what was not
     collected; `notes` what was assumed. `is_bare` says that it was rules alone, and all else is assumed.
+    `kinds` are those of devices (as `ip link add type KIND` has them) by namespace and name, where known;
+    `offers` are the ports that somebody is known to serve: namespace, protocol, number.
     """
 
     title: str
@@ -69,6 +71,8 @@ class Subject:
     lacks: Mapping[str, tuple[Lack, ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     is_bare: bool = False
+    kinds: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    offers: tuple[tuple[str, str, int], ...] = ()
 
     @cached_property
     def world(self) -> World:

@@ -53,17 +53,7 @@ def view_of(topology: Topology, node: str) -> HostView:
             settings |= docker.sysctls(engine)
             ipv4, ipv6 = docker.rules(engine)
             nft, sets = docker.Daemon(engine).nft, docker.ipsets(engine)
-            services = tuple(
-                Service(
-                    _PROTOCOLS[listener.protocol],
-                    listener.port,
-                    None if listener.address.is_unspecified else listener.address,
-                    listener.target,
-                    listener.address.version,
-                    answers=listener.target is not None,
-                )
-                for listener in docker.listeners(engine)
-            )
+            services = services_of(engine)
         ipv4 = ipv4 if owner.rules is None else Ruleset.parse(owner.rules, family="ipv4")
         ipv6 = ipv6 if owner.rules6 is None else Ruleset.parse(owner.rules6, family="ipv6")
     settings |= dict(owner.sysctls)
@@ -79,6 +69,22 @@ def view_of(topology: Topology, node: str) -> HostView:
         nft=nft,
     )
     return view.with_connected_routes()
+
+
+def services_of(engine: docker.DockerHost) -> tuple[Service, ...]:
+    """The sockets that a Docker engine holds on its host."""
+    return tuple(
+        Service(
+            _PROTOCOLS[listener.protocol],
+            listener.port,
+            None if listener.address.is_unspecified else listener.address,
+            listener.target,
+            listener.address.version,
+            answers=listener.target is not None,
+            answers_as_asked=listener.answers_as_asked,
+        )
+        for listener in docker.listeners(engine)
+    )
 
 
 def subject_of(topology: Topology) -> Subject:

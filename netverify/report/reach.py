@@ -6,9 +6,12 @@ import json
 from typing import Final
 
 from netverify.model.matrix import Pair, Reach
-from netverify.reachability.probe import Cell, Outcome
+from netverify.model.twinned import Twinned
+from netverify.reachability.probe import Cell
 from netverify.reachability.symbols import Symbol, symbol_of
 from netverify.reachability.text import printable
+from netverify.report.cells import cells_of, twin_facts
+from netverify.report.twin import render as render_twin
 
 SHOWN_PAIRS: Final = 6  # so many pairs are named behind each rule
 _MEANINGS: Final = {
@@ -22,8 +25,8 @@ _MEANINGS: Final = {
 }
 
 
-def render(reach: Reach) -> str:
-    """The matrix, what its symbols mean, and the rule behind each kind of cell."""
+def render(reach: Reach, twinned: Twinned | None = None) -> str:
+    """The matrix, what its symbols mean, the rule behind each kind of cell, and what a twin says."""
     matrix = reach.matrix
     size = f"{len(matrix.rows)} sources x {len(matrix.columns)} targets"
     lines = [f"{reach.subject.title}: {matrix.probe}, {size}", "", *str(matrix).split("\n"), ""]
@@ -44,42 +47,27 @@ def render(reach: Reach) -> str:
         lines += ["", "Unknown, and needed for an answer", *(f"    {lack}" for lack in reach.lacks)]
     if reach.subject.notes:
         lines += ["", "Assumed", *(f"    {note}" for note in reach.subject.notes)]
-    return "\n".join(printable(line) for line in lines)
+    told = "\n".join(printable(line) for line in lines)
+    return told if twinned is None else f"{told}\n\n{render_twin(twinned)}"
 
 
-def render_json(reach: Reach) -> str:
-    """Every pair for programs: `model` says what comes of it, `rule` what decides; `twin` is for others."""
-    probe = reach.matrix.probe
-    cells = [
-        {
-            "src": pair.cell.source,
-            "dst": pair.cell.target,
-            "address": str(pair.address),
-            "proto": probe.protocol,
-            "port": probe.port,
-            "model": model_word(pair.cell),
-            "twin": None,
-            "rule": None if pair.rule is None else str(pair.rule),
-        }
-        for pair in reach.pairs
-    ]
+def render_json(reach: Reach, twinned: Twinned | None = None) -> str:
+    """Every pair for programs: `model` says what comes of it, `rule` what decides.
+
+    `twin` is what packets in a twin say: null where there was none, "not twinned" where it lacks something.
+    """
     document = {
         "format": "netverify reach",
         "version": 1,
         "subject": reach.subject.title,
-        "service": str(probe),
-        "cells": cells,
+        "service": str(reach.matrix.probe),
+        "cells": cells_of(reach, twinned),
         "unknown": [str(lack) for lack in reach.lacks],
         "notes": list(reach.subject.notes),
     }
+    if twinned is not None:
+        document |= twin_facts(twinned)
     return json.dumps(document, indent=1)
-
-
-def model_word(cell: Cell) -> str:
-    """What comes of a pair, in one word: arrives, unanswered, unknown, or how it fails."""
-    if cell.outcome is Outcome.DELIVERED:
-        return "arrives" if cell.replied else "unanswered"
-    return "unknown" if cell.outcome is Outcome.ERROR else cell.outcome.value
 
 
 def _reason(symbol: Symbol, cell: Cell) -> str:

@@ -58,6 +58,13 @@ def _alternative_lines(answer: Answer) -> Iterator[str]:
         yield "  otherwise   there are more cases" + ("" if found.complete else ", not all of them tried")
 
 
+def _why(found: Exchange) -> str:
+    """The reason, where no rule that the packet itself met is behind it."""
+    traces = (found.request, *(() if found.answer is None else (found.answer,)))
+    waited = any(trace.discovery is found.decided for trace in traces)
+    return f": {found.decided.reason}" if waited or found.decided.place is None else ""
+
+
 MOST_CASES: Final = 8
 """So many cases of another verdict are shown."""
 
@@ -68,13 +75,10 @@ def verdict(answer: Answer) -> str:
     if found is None:
         said = f"nothing is sent to {answer.address}: {answer.question.source} has {answer.why}"
     elif found.outcome != "delivered":
-        said = f"the request does not arrive: {_outcome(found)}"
-        if found.decided.place is None:
-            said += f": {found.decided.reason}"
+        said = f"the request does not arrive: {_outcome(found)}{_why(found)}"
     elif not found.replied:
         said = f"the request arrives at {who(found.receiver or found.request.host)}, but its answer is lost"
-        if found.decided.place is None:
-            said += f": {found.decided.reason}"
+        said += _why(found)
     else:
         receiver, sender = who(found.receiver or ""), who(found.request.steps[0].host)
         said = f"the request arrives at {receiver}, and its answer at {sender}"

@@ -32,6 +32,10 @@ _PORT_MAPPING: Final = re.compile(
     r"(?:(?:\[(?P<v6>[^\]]*)\]|(?P<v4>[^:\[\]]*)):)?(?P<host>[0-9]{1,5}):(?P<container>[0-9]{1,5})"
     r"(?:/(?P<protocol>[a-z]+))?"
 )
+_RANGES: Final = re.compile(
+    r"(?P<address>.*:)?(?P<host>[0-9]{1,5})-(?P<host_end>[0-9]{1,5})"
+    r":(?P<container>[0-9]{1,5})-(?P<container_end>[0-9]{1,5})(?P<protocol>/[a-z]+)?"
+)
 
 
 @dataclass(frozen=True)
@@ -111,6 +115,30 @@ class PortMapping:
                     "published port", (), f"{quoted(written)} is no address", PORT_MAPPING_RULE
                 ) from None
         return cls(int(match["host"]), int(match["container"]), match["protocol"] or "tcp", address)
+
+    @classmethod
+    def parse_range(cls, text: str) -> tuple[PortMapping, ...]:
+        """Read one mapping, or two ranges of one length, such as 9000-9002:80-82: a mapping for each pair.
+
+        The docker command makes the same single mappings of them before it asks the engine. Of a range of
+        host ports for one container port the engine would choose; that is refused. Raises TopologyError.
+        """
+        found = _RANGES.fullmatch(text)
+        if found is None:
+            return (cls.parse(text),)
+        hosts = range(int(found["host"]), int(found["host_end"]) + 1)
+        ports = range(int(found["container"]), int(found["container_end"]) + 1)
+        if len(hosts) != len(ports) or not hosts:
+            raise TopologyError(
+                "published port",
+                (),
+                f"{quoted(text)} has ranges of two lengths",
+                "two rising ranges of one length",
+            )
+        before, after = found["address"] or "", found["protocol"] or ""
+        return tuple(
+            cls.parse(f"{before}{host}:{port}{after}") for host, port in zip(hosts, ports, strict=True)
+        )
 
     def __str__(self) -> str:
         address = ""

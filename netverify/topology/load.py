@@ -34,7 +34,7 @@ The keys, with their defaults in brackets; `[...]` may also be one value alone:
         networks:                            # or [NAME, NAME]
           NAME: {address: [10.1.1.10], device: eth0, mac: MAC, host_device: veth0}
         mode: none                           # host, container:NAME; without networks
-        publish: ["8080:80/tcp", "127.0.0.1:5000:5000"]
+        publish: ["8080:80/tcp", "127.0.0.1:5000:5000", "9000-9002:80-82"]
         listen, routes, sysctls: as for hosts
     cables:
       - {NODE:DEVICE: {address: [...], master: BRIDGE, mac: MAC, mtu: 1500, up: true}, NODE:DEVICE: {...}}
@@ -287,7 +287,7 @@ _CONTAINER: Final[Table] = {
     "host": ("host", readers.text),
     "networks": ("endpoints", _endpoints),
     "mode": ("mode", readers.text),
-    "publish": ("publish", readers.many(readers.port_mapping, "a list of published ports")),
+    "publish": ("publish", readers.port_mappings),
     "listen": ("listens", _LISTEN),
     "routes": ("routes", _ROUTES),
     "sysctls": ("sysctls", readers.strings),

@@ -79,9 +79,14 @@ def route(cursor: Cursor) -> Route:
     return make(cursor, Route.parse, cursor.text('a route such as "default via 10.1.1.1"'))
 
 
-def port_mapping(cursor: Cursor) -> PortMapping:
-    """A published port as `docker run --publish` takes it."""
-    return make(cursor, PortMapping.parse, cursor.text('a published port such as "8080:80/tcp"'))
+def port_mappings(cursor: Cursor) -> tuple[PortMapping, ...]:
+    """Published ports, each as `docker run --publish` takes it: one, or a range."""
+    read = many(_port_mappings, "a list of published ports")
+    return tuple(mapping for mappings in read(cursor) for mapping in mappings)
+
+
+def _port_mappings(cursor: Cursor) -> tuple[PortMapping, ...]:
+    return make(cursor, PortMapping.parse_range, cursor.text('a published port such as "8080:80/tcp"'))
 
 
 def service(cursor: Cursor) -> tuple[str, int]:

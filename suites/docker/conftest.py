@@ -10,13 +10,22 @@ from netverify.docker.version import CLASSIC
 from suites.docker.grid import SETTINGS
 from suites.docker.releases import RELEASES, release_of
 
+pytest.register_assert_rewrite("suites.docker.scene")
+_RELEASES = {"release", "iptables_release"}
+
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Tests that take a `release` run for each that is asked for; with a `setting` too, for each of both."""
-    if "release" not in metafunc.fixturenames:
-        return
+    """Tests that take a `release` run for each that is asked for; with a `setting` too, for each of both.
+
+    Those that take an `iptables_release` run for each that writes iptables rules.
+    """
     chosen = metafunc.config.getoption("--docker")
     releases = RELEASES if chosen is None else (release_of(chosen),)
+    if "iptables_release" in metafunc.fixturenames:
+        writing = [one for one in releases if one.backend == "iptables"]
+        metafunc.parametrize("iptables_release", writing, ids=str)
+    if "release" not in metafunc.fixturenames:
+        return
     if "setting" in metafunc.fixturenames:
         points = [(one, release) for one in SETTINGS for release in releases if one.exists_in(release)]
         names = [f"{setting.name}, {release}" for setting, release in points]
@@ -31,6 +40,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if chosen is None or release_of(chosen).generation is CLASSIC:
         return
     here = [item for item in items if item.path.parent == Path(__file__).parent]
-    others = [item for item in here if "release" not in getattr(item, "fixturenames", ())]
+    others = [item for item in here if not _RELEASES & {*getattr(item, "fixturenames", ())}]
     items[:] = [item for item in items if item not in others]
     config.hook.pytest_deselected(items=others)

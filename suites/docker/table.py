@@ -32,7 +32,7 @@ other network to the container, unpublished | other -> web1 tcp/83              
 other network to the container, ping        | other -> web1 icmp                       | nnnnnnnn | yynnnnnn
 container to another network's container    | web1 -> other tcp/83                     | nnnnnnnn | yynnnnnn
 other network to a port of the host         | other -> host:8080 tcp/80                | yyyyyyyy | yyyyyyyy
-other network to a port of the host, udp    | other -> host:5353 udp/53                | yyyyyyyy | yyyyyyyy
+other network to a port of the host, udp    | other -> host:5353 udp/53                | >>>yyyyy | >>>yyyyy
 container to its own published port         | web1 -> host:8080 tcp/80                 | yyyyyyyy | yyyyyyyy
 container to its neighbour's published port | web2 -> host:8080 tcp/80                 | yyyyyyyy | yyyyyyyy
 container to the internet                   | web1 -> internet tcp/80                  | yyyyyyyy | >>yyyyyy

@@ -37,7 +37,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("case", list(hosts(VERSION or _NEWEST)))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def version() -> str:
     """The version of the engine; a skip where there is none."""
     if VERSION is None:

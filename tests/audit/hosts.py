@@ -27,7 +27,7 @@ from netverify.docker import (
     sysctls,
 )
 from netverify.docker.config import containers
-from netverify.docker.version import Version
+from netverify.docker.version import BINDING_PER_FAMILY, Version
 from netverify.host import HostSnapshot, read_json, read_snapshot
 from netverify.host.parts import FORMAT, VERSION
 from netverify.ruleset import NftRuleset, Ruleset
@@ -96,14 +96,14 @@ def snapshot(
     nft: NftRuleset | None = None,
     sysctl: Mapping[str, str] | None = None,
     listening: Sequence[str] = (),
-    without: Sequence[str] = (),
+    without: Sequence[str] | Mapping[str, str] = (),
     parts: Mapping[str, Any] | None = None,
 ) -> HostSnapshot:
     """What is collected on the host of an engine.
 
     `ipv4`, `ipv6` and `nft` are rules instead of the engine's own, `sysctl` settings besides its own,
-    `listening` lines of `ss -lntup`. `without` names parts that could not be collected, `parts` holds others
-    in place of these, JSON as values.
+    `listening` lines of `ss -lntup`. `without` names parts that could not be collected, with the reason if
+    it matters; `parts` holds others in place of these, JSON as values.
     """
     daemon = docker if isinstance(docker, Daemon) else Daemon.started(docker)
     host = daemon.host
@@ -133,7 +133,7 @@ def snapshot(
     made["ip6tables-legacy-save.txt"] = made["ip6tables-save.txt"]
     made |= parts or {}
     made = {name: part for name, part in made.items() if name not in without}
-    missing = dict.fromkeys(without, "it was left out")
+    missing = dict(without if isinstance(without, Mapping) else dict.fromkeys(without, "it was left out"))
     document = {"format": FORMAT, "version": VERSION, "name": "web-7", "parts": made, "missing": missing}
     return read_snapshot(read_json(json.dumps(document), "host.json"))
 
@@ -307,9 +307,10 @@ def _container(host: DockerHost, name: str, container: Sequence[Attachment]) -> 
     ports: dict[str, list[dict[str, str]]] = {}
     for port in host.published:
         if (port.network, port.container) in own:
-            address = "" if port.host_address is None else str(port.host_address)
             given = ports.setdefault(f"{port.container_port}/{port.protocol}", [])
-            given.append({"HostIp": address, "HostPort": str(port.host_port)})
+            both = ("0.0.0.0", "::") if host.engine.has(BINDING_PER_FAMILY) else ("0.0.0.0",)
+            for address in both if port.host_address is None else (str(port.host_address),):
+                given.append({"HostIp": address, "HostPort": str(port.host_port)})
     return {
         "Id": name.encode().hex().rjust(64, "0")[:64],
         "Name": f"/{name}",

@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from netverify.dataplane import evaluator
 from netverify.dataplane.algebra import OnePacket
+from netverify.dataplane.condition import Within, all_of
 from netverify.dataplane.errors import DataplaneError
-from netverify.dataplane.evaluator import Evaluator
+from netverify.dataplane.evaluator import SHORT, Evaluator
 from netverify.dataplane.packet import Packet, State
 from netverify.dataplane.program import compile_rules
 from netverify.dataplane.routing import Routing
@@ -302,6 +304,26 @@ def test_what_is_remembered_of_an_edited_ruleset_is_what_it_says(
             (ending,) = Evaluator(program, OnePacket(packet)).run("filter", "FORWARD", True)
             assert [each for each, held in reused.items() if sets.contains(held, packet)] == [ending]
         rules = _edited(data, rules)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data(), st.sampled_from([0, SHORT]))
+def test_the_way_to_a_rule_is_what_comes_to_it(data: st.DataObject, short: int) -> None:
+    program = compile_rules(_long(data), HostView("host"))
+    sets = PacketSets(4, ["eth0"], capacity=SMALL)
+    run = Evaluator(program, sets)
+    chain = program.chains["filter", "FORWARD"]
+    some = sets.everything & sets.satisfying(Within("dport", ((2, 20),)))
+    met = dict(run.meeting(chain, some))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(evaluator, "SHORT", short)
+        for index, rule in enumerate(chain.rules):
+            passing = some & sets.satisfying(all_of(test.condition for test in rule.tests))
+            assert met.get(index, sets.nothing) == passing
+            near, left = run.way_to(chain, index, some)
+            for each in left:
+                near = near & each
+            assert near == run.reaching(chain, index, some)
 
 
 @pytest.mark.parametrize(

@@ -7,16 +7,24 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from netverify.dataplane import lint_takers
 from netverify.dataplane.algebra import OnePacket
 from netverify.dataplane.arrivals import Arrivals
+from netverify.dataplane.errors import DataplaneError
 from netverify.dataplane.evaluator import Evaluator
-from netverify.dataplane.lint import Lint, lint
+from netverify.dataplane.hooks import Filters
+from netverify.dataplane.lint import Lint, lint, sets_of
+from netverify.dataplane.lint_takers import EarlyTakers
 from netverify.dataplane.packet import Packet
 from netverify.dataplane.program import Program, compile_rules
 from netverify.dataplane.sets import PacketSets
 from netverify.dataplane.view import HostView, Link, Route
-from netverify.ruleset import RulePlace, Ruleset
+from netverify.ruleset import Chain, RulePlace, Ruleset, Table
+from netverify.ruleset.nft_expressions import AnonymousSet, Pair
+from netverify.ruleset.nft_statements import VerdictMap
+from tests.dataplane import nft_rules
 from tests.strategies.dataplane import HOST, filters, packets
 
 SMALL = 1 << 20
@@ -103,6 +111,92 @@ def test_rules_of_the_caller_shadow() -> None:
 def test_a_goto_does_not_come_back() -> None:
     (found,) = _lint(_filter("-p tcp -g OWN", "-p tcp -j DROP", "-A OWN -p tcp -m tcp --dport 80 -j ACCEPT"))
     assert (found.place.number, _places(found)) == (2, ["filter:FORWARD:rule:1"])
+
+
+def test_rules_of_two_chains_are_each_told_who_took_their_packets() -> None:
+    taken = "-p udp -m udp --dport 53 -j ACCEPT"
+    found = _lint(
+        _filter(
+            "-s 10.1.0.0/16 -j DROP",
+            "-p tcp -m tcp --dport 80 -j ACCEPT",
+            "-j OWN",
+            "-p udp -j ACCEPT",
+            "-j DEEP",
+            *("-A OWN -s 10.1.2.3/32 -j ACCEPT", "-A OWN -p tcp -m tcp --dport 80 -s 10.2.0.0/16 -j DROP"),
+            *("-A OWN -s 10.1.0.0/16 -p tcp -m tcp --dport 80 -j DROP", f"-A OWN {taken}"),
+            *("-A DEEP -s 10.1.9.9/32 -p udp -j DROP", f"-A DEEP {taken}", "-A DEEP -p tcp -j DROP"),
+        )
+    )
+    assert [(str(each.place), [place.number for place in each.by]) for each in found] == [
+        ("filter:DEEP:rule:1", [1, 4]),
+        ("filter:DEEP:rule:2", [1, 4, 4]),
+        ("filter:OWN:rule:1", [1]),
+        ("filter:OWN:rule:2", [1, 2]),
+        ("filter:OWN:rule:3", [1]),
+    ]
+
+
+_TAKEN = st.builds(
+    str.format,
+    st.sampled_from(
+        ["-s 10.0.0.{0}/30", "-d 10.0.1.{0}/31", "-p tcp -m tcp --dport {0}", "-p tcp", "-i eth{0}", ""]
+    ),
+    st.integers(0, 3),
+)
+_ENDINGS = st.sampled_from(["-j ACCEPT", "-j DROP", "-j RETURN", "-j LOG", "-j A", "-j B", "-g B"])
+
+
+@st.composite
+def _overtaken(draw: st.DrawFn) -> Ruleset:
+    """Two chains that are called late, and often again, after rules about the same few things."""
+    chains = []
+    for name in ("INPUT", "FORWARD", "A", "B"):
+        allowed = {"A": ("-j B", "-g B"), "B": ()}.get(name, ("-j A", "-j B", "-g B"))
+        endings = _ENDINGS.filter(lambda ending, ok=allowed: not ending.endswith(("A", "B")) or ending in ok)  # type: ignore[misc]
+        lines = draw(st.lists(st.builds("{} {}".format, _TAKEN, endings), max_size=9))
+        calls = ["-j A"] if name == "FORWARD" else []
+        chains.append(Chain.of(name, *lines, *calls, policy=None if name in "AB" else "ACCEPT"))
+    return Ruleset("ipv4", (Table("filter", tuple(chains)),))
+
+
+@settings(max_examples=60, deadline=None)
+@given(_overtaken(), st.sampled_from([1, 2, 64]))
+def test_one_walk_for_many_rules_finds_what_following_each_finds(rules: Ruleset, together: int) -> None:
+    program = compile_rules(rules, VIEW)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(lint_takers, "TOGETHER", together)
+        at_once = lint(program, capacity=SMALL)
+        patched.setattr(EarlyTakers, "_takes_once", lambda *_: False)
+        assert at_once == lint(program, capacity=SMALL)
+
+
+def test_lint_goes_on_over_sets_that_have_been_asked() -> None:
+    program = compile_rules(Ruleset.parse(_filter("-p tcp -j OWN", "-p tcp -j DROP", "-A OWN -j DROP")), VIEW)
+    sets = sets_of(program, SMALL)
+    Evaluator(program, sets).run("filter", "FORWARD", sets.entering("FORWARD"))
+    found = lint(program, sets=sets)
+    assert found == lint(program, capacity=SMALL)
+    assert found
+    for others in (
+        PacketSets(4, ["eth0"], others=False, capacity=SMALL),
+        PacketSets.of(program, capacity=SMALL),
+    ):
+        with pytest.raises(DataplaneError, match="packet sets of this host"):
+            lint(program, sets=others)
+
+
+def test_what_a_map_lets_go_on_comes_to_the_next_rule() -> None:
+    choice = VerdictMap(
+        nft_rules.TCP_PORT, AnonymousSet((Pair(80, nft_rules.CONTINUE), Pair(443, nft_rules.ACCEPT)))
+    )
+    for port, kinds in ((80, []), (443, ["shadowed"])):
+        rules = (
+            nft_rules.rule(choice),
+            nft_rules.rule(nft_rules.equal(nft_rules.TCP_PORT, port), nft_rules.DROP),
+        )
+        view = nft_rules.host(nft_rules.table(nft_rules.base("forward", "forward", 0, *rules)))
+        found = lint(Filters.of(view, 4).nft, capacity=SMALL)
+        assert [each.kind for each in found] == kinds
 
 
 @pytest.mark.parametrize(

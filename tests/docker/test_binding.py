@@ -77,8 +77,10 @@ def test_without_the_proxy_a_listener_only_holds_the_port():
     assert [(str(one.address), one.port, one.target) for one in found] == [("0.0.0.0", 8080, None)]
 
 
-def test_before_20_10_one_socket_took_both_families():
-    found = listeners(DockerHost("19.03", (WEB,), (replace(PORT, container6=C6),)))
+@pytest.mark.parametrize("address", [None, "0.0.0.0", "::"])
+def test_before_20_10_one_socket_took_both_families(address):
+    port = replace(PORT, container6=C6, host_address=None if address is None else ip_address(address))
+    found = sorted(listeners(DockerHost("19.03", (WEB,), (port,))), key=lambda one: one.address.version)
     assert [(str(one.address), one.target) for one in found] == [("0.0.0.0", (C4, 80)), ("::", (C4, 80))]
 
 

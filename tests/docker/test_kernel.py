@@ -10,11 +10,11 @@ import re
 import shutil
 import subprocess
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address
 
 import pytest
 
-from netverify.docker import DockerHost, nft_rules, rules
+from netverify.docker import DockerHost, MeshPort, nft_rules, rules, sandbox_rules, task_rules
 from netverify.ruleset import NftChain, NftRuleset, Ruleset
 from suites.engine.hosts import hosts
 from tests.docker.saved import chains
@@ -95,6 +95,17 @@ def test_every_generation_comes_back_as_it_was_written(load_nft_alone, version, 
     for written in rules(hosts(version)[case]):
         if written.tables:
             assert chains(load_nft_alone(written)) == chains(written)
+
+
+def test_a_mesh_s_rules_within_namespaces_come_back_as_they_were_written(load):
+    """But for the one of the sandbox that asks IPVS, which not every kernel has."""
+    ports = (MeshPort(8090, 80), MeshPort(5300, 53, "udp"))
+    task = task_rules(IPv4Address("10.0.0.5"), ports)
+    assert chains(load(task)) == chains(task)
+    sandbox = sandbox_rules(IPv4Interface("10.0.0.2/24"), IPv4Address("10.0.0.3"), 256, ports)
+    assert "-m ipvs" in str(sandbox.chain("nat", "POSTROUTING").rule(1))
+    without = sandbox.with_rule_removed("nat", "POSTROUTING", 1)
+    assert chains(load(without)) == chains(without)
 
 
 @pytest.mark.needs("nft")

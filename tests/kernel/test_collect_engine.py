@@ -10,6 +10,10 @@ from typing import Any
 from netverify.host import read_json, read_snapshot
 from netverify.host.parts import Parts
 from netverify.kernel import collect_engine
+from netverify.model import sources
+from netverify.model.matrix import reach
+from netverify.reachability.probe import tcp
+from tests.host.samples import TEXTS
 
 CONTAINER = {
     "Id": "c0ffee",
@@ -124,3 +128,132 @@ def test_a_namespace_that_cannot_be_seen() -> None:
     )
     assert set(missing) == {"containers/web/addr.json", "containers/web/route.json"}
     assert "Permission denied" in missing["containers/web/addr.json"]
+
+
+PODMAN_NETWORK = {
+    "name": "front",
+    "id": "2f259bab93aaaaa2542ba43ef33eb990d0999ee1b9924b557b7be53c0b7a1bb9",
+    "driver": "bridge",
+    "network_interface": "podman1",
+    "created": "2026-01-01T00:00:00Z",
+    "subnets": [{"subnet": "10.89.0.0/24", "gateway": "10.89.0.1"}],
+    "ipv6_enabled": False,
+    "internal": True,
+    "dns_enabled": True,
+    "labels": {"note": "hunter2"},
+    "options": {"isolate": "true", "token": "hunter2"},
+    "ipam_options": {"driver": "host-local"},
+}
+CNI_NETWORK = {
+    "cniVersion": "0.4.0",
+    "name": "podman",
+    "args": {"secret": "hunter2"},
+    "plugins": [
+        {
+            "type": "bridge",
+            "bridge": "cni-podman0",
+            "isGateway": True,
+            "ipMasq": True,
+            "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.88.0.0/16", "gateway": "10.88.0.1"}]]},
+        },
+        {"type": "portmap", "capabilities": {"portMappings": True}},
+    ],
+}
+PODMAN_CONTAINER = {
+    **CONTAINER,
+    "Name": "web",
+    "Config": {"Env": ["TOKEN=hunter2"], "CreateCommand": ["podman", "run", "-e", "TOKEN=hunter2"]},
+    "HostConfig": {"NetworkMode": "bridge", "CapAdd": ["CAP_NET_ADMIN"]},
+}
+PODMAN_INFO = {
+    "host": {
+        "hostname": "hunter2",
+        "networkBackend": "netavark",
+        "security": {"rootless": True, "capabilities": "hunter2"},
+    },
+    "registries": {"search": ["hunter2"]},
+    "version": {"Version": "4.3.1", "BuiltTime": "hunter2"},
+}
+
+
+class Podman(Engine):
+    """Answers as the podman program does; Docker is not installed there."""
+
+    def __call__(self, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+        assert command[0] != "docker"
+        return super().__call__(["docker" if command[0] == "podman" else command[0], *command[1:]])
+
+
+def podman_parts(network: Any) -> Parts:
+    engine = Podman(
+        info=(0, json.dumps(PODMAN_INFO), ""),
+        network_inspect=(0, json.dumps([network]), ""),
+        container_inspect=(0, json.dumps([PODMAN_CONTAINER]), ""),
+    )
+    texts, missing = collect_engine.collect(engine, is_installed=lambda program: program == "podman")
+    assert missing == {}
+    assert not any("hunter2" in text for text in texts.values())
+    return Parts("test", {**texts, "addr.json": "[]"}, missing, "host")
+
+
+def test_podman_with_netavark() -> None:
+    snapshot = read_snapshot(podman_parts(PODMAN_NETWORK))
+    (network,), (container,), engine = snapshot.networks, snapshot.containers, snapshot.engine
+    assert (network.name, network.bridge, network.internal) == ("front", "podman1", True)
+    assert [str(subnet) for subnet in network.subnets] == ["10.89.0.0/24"]
+    assert network.option("isolate") == "true"
+    assert (container.name, container.capabilities) == ("web", {"NET_ADMIN"})
+    assert engine is not None
+    assert (engine.program, engine.version, engine.rootless) == ("podman", "4.3.1", True)
+
+
+def test_podman_with_cni() -> None:
+    (network,) = read_snapshot(podman_parts(CNI_NETWORK)).networks
+    assert (network.name, network.driver, network.bridge) == ("podman", "bridge", "cni-podman0")
+    assert [str(subnet) for subnet in network.subnets] == ["10.88.0.0/16"]
+    assert not network.internal
+
+
+def test_of_two_engines_the_one_that_answers() -> None:
+    class Both(Engine):
+        def __call__(self, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+            if command[0] == "docker":
+                return subprocess.CompletedProcess(command, 1, "", "Cannot connect to the Docker daemon")
+            return super().__call__(["docker" if command[0] == "podman" else command[0], *command[1:]])
+
+    texts, missing = collect_engine.collect(Both(), is_installed=bool)
+    assert missing == {}
+    assert "docker-containers.json" in texts
+
+
+def test_names_that_are_no_words_become_no_files() -> None:
+    containers = [
+        {**CONTAINER, "Id": f"{number}" * 12 + "ff", "Name": name}
+        for number, name in enumerate(("/../../x", "/-rf", "/a b", "/\x1b[31m", "/" + "x" * 201))
+    ]
+    texts, missing = collected(Engine(container_inspect=(0, json.dumps(containers), "")))
+    assert missing == {}
+    names = [container["Name"] for container in json.loads(texts["docker-containers.json"])]
+    assert names == ["container-" + f"{number}" * 12 for number in range(5)]
+    assert {part for part in texts if "/" in part} == {
+        f"containers/{name}/{kind}.json" for name in names for kind in ("addr", "route")
+    }
+
+
+def test_identities_that_are_options_are_not_passed_on() -> None:
+    engine = Engine(ps=(0, "--format=x\n", ""), network_ls=(0, "ab;reboot\n", ""))
+    _texts, missing = collected(engine)
+    assert missing["docker-containers.json"] == "docker ps printed what is no identity"
+    assert missing["docker-networks.json"] == "docker network printed what is no identity"
+    assert not any("inspect" in command for command in engine.asked)
+
+
+def test_a_rootless_engine_leaves_its_containers_unknown() -> None:
+    """Its bridges are in another namespace: nothing that concerns its containers is taken for known."""
+    info = json.dumps(INFO | {"SecurityOptions": ["name=seccomp,profile=builtin", "name=rootless"]})
+    texts = dict(TEXTS) | {"docker-info.json": info}
+    subject = sources.snapshot(Parts("x", texts))
+    cells = reach(subject, tcp(80), ["lan", "host"], ["web", "host"])
+    assert [bool(pair.lacks) for pair in cells.pairs] == [True, False, True, False]
+    known = reach(sources.snapshot(Parts("x", TEXTS)), tcp(80), ["lan", "host"], ["web", "host"])
+    assert not known.lacks

@@ -304,3 +304,19 @@ def test_port_mappings_clash(one: str, two: str, clash: bool):
     first, second = PortMapping.parse(one), PortMapping.parse(two)
     assert first.clashes_with(second) is clash
     assert second.clashes_with(first) is clash
+
+
+def test_a_range_of_ports_is_as_many_mappings():
+    found = PortMapping.parse_range("127.0.0.1:9000-9002:80-82/udp")
+    assert [*map(str, found)] == [f"127.0.0.1:900{number}:8{number}/udp" for number in range(3)]
+    assert [*map(str, PortMapping.parse_range("[::1]:9000-9001:80-81"))] == [
+        "[::1]:9000:80/tcp",
+        "[::1]:9001:81/tcp",
+    ]
+    assert PortMapping.parse_range("8080:80") == (PortMapping.parse("8080:80"),)
+
+
+@pytest.mark.parametrize("text", ["9000-9002:80-81", "9002-9000:82-80", "9000-9002:80", "9000:80-82"])
+def test_ranges_that_the_docker_command_would_not_expand_so(text):
+    with pytest.raises(TopologyError):
+        PortMapping.parse_range(text)

@@ -13,14 +13,15 @@ from netverify.audit.parties import Passage, addressed
 from netverify.dataplane.condition import Condition, equals
 from netverify.dataplane.matches import in_networks
 from netverify.dataplane.packet import UDP
+from netverify.docker.writer import USER
 from netverify.host.containers import HostNetwork
 
 OPEN = Kind(
     "internal-network-open",
     "an internal network is not closed",
     Severity.HIGH,
-    "`--internal` promises that a network has no way out and no way in. Here the rules forward its packets, so "
-    "that who got into one of its containers sends out what he finds there, or is reached from elsewhere.",
+    "`--internal` promises that a network has no way out and no way in. Here the rules forward its packets: "
+    "who got into one of its containers sends out what he finds there, or is reached from elsewhere.",
     PARTS,
 )
 SPOOFED = Kind(
@@ -46,19 +47,21 @@ def opened(case: Case, kind: Kind) -> Iterator[Finding]:
         back = back & sets.satisfying(_to(case, bridge, forwarding.version))
         back = sets.without(back, sets.satisfying(_inside(network, forwarding.version)))
         for direction, packets in (("outward", out), ("inward", back)):
+            left = case.leaves(forwarding.version, packets)
             passage = Passage.of(case, forwarding, packets)
             if passage.answer is None:
                 continue
             over = "" if forwarding.version == 4 else " over IPv6"
             by_itself = passage.answer.question.source_address is None
+            is_filtered = bool(forwarding.meant.view.ruleset(forwarding.version).tables)
             yield kind.found(
                 f"{network.name} over IPv{forwarding.version} {direction}",
-                title=f"internal network: {passage.words(case)}{over}",
-                severity=kind.severity if by_itself else Severity.MEDIUM,
+                title=f"internal network: {passage.words(case)}{over}{left}",
+                severity=kind.severity if by_itself and not (left and is_filtered) else Severity.MEDIUM,
                 cells=passage.cells,
                 rules=case.deciding(passage.answer),
                 evidence=passage.evidence,
-                remedy=_remedy(bridge, forwarding.version),
+                remedy=_remedy(case, bridge, forwarding.version),
             )
 
 
@@ -81,7 +84,7 @@ def spoofed(case: Case, kind: Kind) -> Iterator[Finding]:
                 cells=passage.cells,
                 rules=case.deciding(passage.answer),
                 evidence=passage.evidence,
-                remedy=_closing(bridge, forwarding.version),
+                remedy=_closing(case, bridge, forwarding.version),
             )
 
 
@@ -110,16 +113,22 @@ def _somebody(case: Case, devices: list[str], version: int) -> Condition:
     return addressed("destination", found)
 
 
-def _remedy(bridge: str, version: int) -> tuple[str, ...]:
-    return ("systemctl restart docker  # writes its rules again", *_closing(bridge, version))
+def _remedy(case: Case, bridge: str, version: int) -> tuple[str, ...]:
+    if version == 6 and not case.host.ipv6.tables:
+        again = '# in /etc/docker/daemon.json: "ip6tables": true (and "experimental": true before 27.0)'
+    else:
+        again = "systemctl restart docker  # writes its rules again"
+    return (again, *_closing(case, bridge, version))
 
 
-def _closing(bridge: str, version: int) -> tuple[str, ...]:
-    """By devices, which nobody forges; the way out is closed as well."""
-    program = "iptables" if version == 4 else "ip6tables"
+def _closing(case: Case, bridge: str, version: int) -> tuple[str, ...]:
+    """By devices, which nobody forges."""
+    program, rules = ("iptables", case.host.ipv4) if version == 4 else ("ip6tables", case.host.ipv6)
+    has_own = rules.has_table("filter") and rules.table("filter").has_chain(USER)
+    chain = USER if has_own else "FORWARD"
     return (
-        f"{program} -I DOCKER-USER ! -i {bridge} -o {bridge} -j DROP",
-        f"{program} -I DOCKER-USER -i {bridge} ! -o {bridge} -j DROP",
+        f"{program} -I {chain} ! -i {bridge} -o {bridge} -j DROP",
+        f"{program} -I {chain} -i {bridge} ! -o {bridge} -j DROP",
     )
 
 

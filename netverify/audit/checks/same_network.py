@@ -11,9 +11,9 @@ from netverify.audit.finding import Finding, Severity
 from netverify.audit.forwarding import Forwarding, text_of
 from netverify.audit.kind import FORWARDING as PARTS
 from netverify.audit.kind import Check, Kind
-from netverify.audit.parties import CONNECTION, addressed
+from netverify.audit.parties import CONNECTION, addressed, asked, named
 from netverify.dataplane.condition import All
-from netverify.dataplane.packet import Packet
+from netverify.dataplane.diagrams import Set
 from netverify.docker.writer import DOCKER
 from netverify.host.containers import HostNetwork
 from netverify.model.questions import Answer
@@ -23,8 +23,8 @@ ICC = Kind(
     "icc-not-enforced",
     "containers of a network with icc=false reach each other",
     Severity.HIGH,
-    "Docker keeps the containers of such a network apart by a rule of FORWARD. Packets that stay on one bridge "
-    "come to FORWARD only where br_netfilter shows them to iptables, and there the rule must come first.",
+    "Docker keeps the containers of such a network apart by a rule of FORWARD. Packets that stay on one "
+    "bridge come to FORWARD only where br_netfilter shows them to iptables, and there it must come first.",
     PARTS,
 )
 _OPTION = "com.docker.network.bridge.enable_icc"
@@ -69,12 +69,14 @@ def _let_pass(case: Case, kind: Kind, network: HostNetwork, bridge: str, version
     for one in own:
         apart = sets.satisfying(All((addressed("source", [one]), addressed("destination", [one]))))
         packets = sets.without(packets, apart)
-    packet = forwarding.example(packets, CONNECTION)
+    left = case.leaves(version, packets)
+    known = case.knows_engine and not left
+    packet = forwarding.example(packets & forwarding.opened if known else packets, CONNECTION)
     if packet is None:
         return
-    answer = _asked(case, bridge, version, packet)
+    answer = asked(case, packet, bridge, version)
     if answer is not None and arrives(answer):
-        words = f"containers of {network.name} reach each other although icc=false"
+        words = f"containers of {network.name} reach each other although icc=false{left}"
         program = "iptables" if version == 4 else "ip6tables"
         remedy = (
             "systemctl restart docker  # writes its rules again",
@@ -83,7 +85,7 @@ def _let_pass(case: Case, kind: Kind, network: HostNetwork, bridge: str, version
         yield _told(case, kind, network, version, answer, words, remedy)
 
 
-def _links(forwarding: Forwarding, bridge: str) -> object:
+def _links(forwarding: Forwarding, bridge: str) -> Set:
     rules = [
         rule
         for rule in rules_of(forwarding.actual.main, "filter", DOCKER)
@@ -102,16 +104,11 @@ def _told(
     remedy: tuple[str, ...],
 ) -> Finding:
     shown = answer if answer is not None and arrives(answer) else None
-    target = (
-        ""
-        if shown is None
-        else next(e.name for e in shown.subject.endpoints if e.node == shown.subject.owner(shown.address))
-    )
     return kind.found(
         f"{network.name} over IPv{version}",
         title=words + ("" if version == 4 else " (IPv6)"),
         severity=kind.severity if shown is not None else Severity.MEDIUM,
-        cells=() if shown is None else [case.cell(shown, target)],
+        cells=() if shown is None else [case.cell(shown, named(shown))],
         rules=() if shown is None else case.deciding(shown),
         evidence=None if shown is None else case.evidence(shown),
         remedy=remedy,
@@ -124,12 +121,6 @@ def _one(case: Case, bridge: str, version: int) -> Answer | None:
     if len(own) < 2:
         return None
     return case.ask(own[0].name, own[1].address, tcp(80, version=version))
-
-
-def _asked(case: Case, bridge: str, version: int, packet: Packet) -> Answer | None:
-    from netverify.audit.parties import asked
-
-    return asked(case, packet, bridge, version)
 
 
 CHECKS = (Check(ICC, reached),)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -16,6 +17,8 @@ from netverify.audit.parties import Passage, to_containers
 from netverify.dataplane.hooks import Filters
 from netverify.dataplane.targets import Verdict
 from netverify.docker.writer import INGRESS
+
+_ACCEPT = re.compile(r"-p (\w+) .*--dport (\d+)")
 
 BEFORE = Kind(
     "ingress-before-isolation",
@@ -36,7 +39,7 @@ def before(case: Case, kind: Kind) -> Iterator[Finding]:
     accepting = [
         rule
         for rule in rules_of(forwarding.actual.main, "filter", INGRESS)
-        if rule.ending is Verdict.ACCEPT and "--dport" in text_of(rule)
+        if rule.ending is Verdict.ACCEPT and _ACCEPT.search(text_of(rule))
     ]
     sets, bridges = forwarding.sets, list(case.bridges)
     by_mesh = forwarding.passing & sets.satisfying(some(accepting))
@@ -48,17 +51,14 @@ def before(case: Case, kind: Kind) -> Iterator[Finding]:
     passage = Passage.of(case, forwarding, packets)
     if passage.answer is None:
         return
-    ports = [" ".join(text_of(rule).split()[1:2] + text_of(rule).split()[5:6]) for rule in accepting]
+    ports = ["/".join(_ACCEPT.findall(text_of(rule))[0]) for rule in accepting]
     yield kind.found(
         f"filter {INGRESS}",
         title=f"{passage.words(case)} on ports of the swarm: {', '.join(ports)}",
         cells=passage.cells,
         rules=case.deciding(passage.answer),
         evidence=passage.evidence,
-        remedy=tuple(
-            f"iptables -I DOCKER-USER -i {source} -o {target} -j DROP"
-            for source, target in passage.pairs[:12]
-        ),
+        remedy=tuple(f"iptables -I DOCKER-USER -i {i} -o {o} -j DROP" for i, o in passage.pairs[:6]),
     )
 
 

@@ -72,6 +72,8 @@ class Relay:
 
     Docker runs one for each published port (docker-proxy). `address` is what it is bound to, None for all.
     Without an `upstream` it only holds the port (what dockerd does when the proxy is off): nobody answers.
+    Bound to all addresses, over UDP it `answers_as_asked`, from the address that a client asked first, or
+    else from the one that the kernel picks for the way back.
     """
 
     namespace: Namespace
@@ -80,6 +82,7 @@ class Relay:
     upstream: Address | None
     upstream_port: int
     version: int = 4
+    answers_as_asked: bool = True
 
 
 @dataclass(frozen=True)
@@ -153,6 +156,7 @@ class Engine(ABC):
         self.round = 0
         self.records = [Record() for _ in pairs]
         self.stack = ExitStack()
+        self.concluding: Sequence[int] = ()  # the cells whose round is being ended
         self.broken: dict[str, str] = {}  # namespace -> why its sockets cannot be trusted
 
     @abstractmethod
@@ -180,6 +184,7 @@ class Engine(ABC):
 
     def conclude(self, numbers: Sequence[int]) -> None:
         """End a round: nothing of `numbers` is in flight or waiting for a neighbour, and all is read."""
+        self.concluding = numbers
         self.finish()
         if any(self.records[number].silent for number in numbers):
             self.resolve()

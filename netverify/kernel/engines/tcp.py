@@ -18,6 +18,7 @@ import errno
 import select
 import socket
 import struct
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -41,9 +42,11 @@ from netverify.kernel.netlink import Address
 from netverify.reachability.probe import Outcome
 
 AT_ONCE = 4000  # connections, where the limit of open files allows; each batch costs a settling of its own
+SPAN = 0.25  # seconds after which a batch is ended; what it takes to end one comes on top
 FILES_EACH = 4  # the client's, the service's, and a relay's two
 BACKLOG = 4096
 SYN, ACK = 0x02, 0x10
+_EVENTS = select.EPOLLIN | select.EPOLLOUT | select.EPOLLERR
 NO_LINGER = struct.pack("ii", 1, 0)  # close with a reset, which leaves no state behind (socket(7))
 
 
@@ -66,8 +69,13 @@ class TcpEngine(Engine):
         self._connections: dict[int, socket.socket] = {}
         self._numbers: dict[int, int] = {}  # by the connection's descriptor
         self._ports: dict[int, int] = {}
+        self._began = 0.0  # when the first of the open connections was begun
         self._relayed: list[tuple[socket.socket, socket.socket]] = []
         self._services: list[_Service] = []
+        texts = {pair.target.address: str(pair.target.address) for pair in self.pairs}
+        self._destinations = [
+            (texts[pair.target.address], pair.target.port or self.probe.port) for pair in self.pairs
+        ]
         for listener in self.listeners:
             version = listener.version or self.probe.version
             self._serve(listener, listener.namespace, None, listener.port or 0, version)
@@ -80,6 +88,8 @@ class TcpEngine(Engine):
         def work() -> tuple[socket.socket, socket.socket | None]:
             sock = _socket(version)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            # A proxy on one address of a namespace, and somebody else's service on all its others.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             sock.bind(("" if address is None else str(address), port))
             sock.listen(BACKLOG)
             takes = isinstance(role, Listener) or role.upstream is None
@@ -96,28 +106,36 @@ class TcpEngine(Engine):
         self.check_home(sock, namespace)
 
     def send(self, numbers: Sequence[int]) -> None:
-        """Connect for each cell; each source is visited once per batch."""
+        """Connect for each cell; each source is visited once per batch.
+
+        A batch ends early where it takes long: a SYN that nobody answers is repeated after a second
+        (TCP_TIMEOUT_INIT, RFC 6298), and would be counted twice.
+        """
         at_once = max(1, min(AT_ONCE, files.room() // FILES_EACH))
         for start in range(0, len(numbers), at_once):
-            if self._connections:
-                self.conclude(list(self._connections))
             by_source: dict[int, list[int]] = {}
             for number in numbers[start : start + at_once]:
                 by_source.setdefault(self.pairs[number].source.namespace.fd, []).append(number)
             for part in by_source.values():
+                if len(self._connections) + len(part) > at_once or self._is_late():
+                    self.conclude(list(self._connections))
+                if not self._connections:
+                    self._began = time.monotonic()
                 namespace = self.pairs[part[0]].source.namespace
                 self.visitor.visit(namespace, lambda part=part: self._connect(part))  # type: ignore[misc]
                 self.check_home(self._connections[part[0]], namespace)
 
+    def _is_late(self) -> bool:
+        return bool(self._connections) and time.monotonic() - self._began > SPAN
+
     def _connect(self, numbers: Sequence[int]) -> None:
         for number in numbers:
-            pair = self.pairs[number]
             sock, port = _client(self.probe.version)
             self._connections[number] = sock
             self._numbers[sock.fileno()] = number
             self._ports[port] = number
-            problem = sock.connect_ex((str(pair.target.address), pair.target.port or self.probe.port))
-            self._poll.register(sock, select.EPOLLIN | select.EPOLLOUT | select.EPOLLERR)
+            problem = sock.connect_ex(self._destinations[number])
+            self._poll.register(sock, _EVENTS)
             if problem not in (errno.EINPROGRESS, 0) and not self._read_errors(number, sock):
                 self.refuse(number, OSError(problem, ""))
 

@@ -79,6 +79,8 @@ class UdpEngine(Engine):
     def _bound(self, namespace: Namespace, address: object, port: int, version: int) -> socket.socket:
         def work() -> socket.socket:
             sock = _socket(version)
+            # A proxy on one address of a namespace, and somebody else's service on all its others.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             if version == 4:
                 sock.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
             else:
@@ -150,7 +152,8 @@ class UdpEngine(Engine):
                         record.arrived(relay.namespace.name, endpoint(peer[0], peer[1]))
                     continue
                 if (upstream := self._upstreams.get((relay, peer))) is None:
-                    upstream = self._open_upstream(relay, sock, peer, _reply_from(ancillary))
+                    reply_from = [_reply_from(ancillary)] if relay.answers_as_asked else []
+                    upstream = self._open_upstream(relay, sock, peer, reply_from)
                 try:
                     upstream.sendto(payload, (str(relay.upstream), relay.upstream_port))
                 except OSError as error:
@@ -164,7 +167,7 @@ class UdpEngine(Engine):
         return read
 
     def _open_upstream(
-        self, relay: Relay, downstream: socket.socket, peer: Peer, reply_from: tuple[int, int, bytes]
+        self, relay: Relay, downstream: socket.socket, peer: Peer, reply_from: list[tuple[int, int, bytes]]
     ) -> socket.socket:
         version = 4 if relay.upstream is None else relay.upstream.version
         sock = self.visitor.visit(relay.namespace, lambda: _sender(version))
@@ -172,7 +175,7 @@ class UdpEngine(Engine):
         def read(upstream: socket.socket) -> None:
             for payload, _ancillary, _peer in _datagrams(upstream):
                 with suppress(OSError):  # the host's own rules drop it: the cell stays without its answer
-                    downstream.sendmsg([payload], [reply_from], 0, peer)
+                    downstream.sendmsg([payload], reply_from, 0, peer)
 
         self._upstreams[relay, peer] = sock
         self._adopt(sock, read, relay.namespace)

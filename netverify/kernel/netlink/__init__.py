@@ -49,6 +49,7 @@ from netverify.kernel.netlink.routes import (
     add_rule,
     delete_address,
     delete_route,
+    delete_rule,
     find_route,
 )
 
@@ -81,6 +82,7 @@ __all__ = [
     "delete_address",
     "delete_link",
     "delete_route",
+    "delete_rule",
     "find_route",
     "list_listeners",
     "list_neighbour_tables",

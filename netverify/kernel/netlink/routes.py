@@ -24,6 +24,7 @@ from netverify.kernel.netlink.request import (
 RTM_NEWADDR, RTM_DELADDR = 20, 21
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 RTM_NEWRULE = 32
+RTM_DELRULE = 33
 RT_TABLE_MAIN = 254
 ROUTE_KINDS = {"unicast": 1, "local": 2, "blackhole": 6, "unreachable": 7, "prohibit": 8}
 IFA_F_NODAD = 0x02
@@ -99,6 +100,16 @@ def add_rule(
         attributes += [("FRA_FWMARK", mark), ("FRA_FWMASK", mask)]
     message["attrs"] = attributes
     return encoded(message, RTM_NEWRULE, NLM_F_CREATE | NLM_F_EXCL, f"rule {priority} for table {table}")
+
+
+def delete_rule(version: int, priority: int, table: int) -> Request:
+    """Remove the rule of a priority that has everything routed by a table (ip-rule(8))."""
+    message = fibmsg()
+    message["family"] = socket.AF_INET if version == 4 else socket.AF_INET6
+    message["table"] = table
+    message["action"] = 1  # FR_ACT_TO_TBL
+    message["attrs"] = [("FRA_PRIORITY", priority), ("FRA_TABLE", table)]
+    return encoded(message, RTM_DELRULE, 0, f"rule {priority} for table {table}")
 
 
 def delete_route(destination: IPv4Network | IPv6Network, *, via: Address | None = None) -> Request:

@@ -1,0 +1,151 @@
+"""Audits of a real engine's host: faults are planted on it, found by name, and confirmed by a twin."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import pytest
+
+from netverify.audit.finding import Confirmation, Finding
+from netverify.audit.run import audit
+from netverify.docker import Version
+from netverify.docker.from_topology import docker_host
+from netverify.kernel.confirm import confirm
+from netverify.kernel.docker_engine import COMMAND, IMAGE, Engine
+from netverify.kernel.lab import Lab
+from netverify.kernel.twin_host import twin_of
+from netverify.model.matrix import reach
+from netverify.reachability.probe import Cell, Outcome, icmp, tcp, udp
+from suites.engine.cells import HOST, topology
+from suites.engine.collecting import adopt, ask, case, plug
+from suites.engine.conftest import ROOT
+from suites.engine.faults import FAULTS, Fault
+
+EXPOSES_LOOPBACK = Version(28, 0)  # until then (moby#45610)
+PLANTED = "planted"
+OTHERS = {
+    "shared": {"NetworkMode": "container:web1"},
+    "alone": {"NetworkMode": "none"},
+    "everywhere": {"NetworkMode": "host"},
+}
+PROBES = (
+    icmp(),
+    icmp(version=6),
+    tcp(80),
+    tcp(80, version=6),
+    tcp(8080),
+    tcp(8080, version=6),
+    tcp(8085),
+    udp(53),
+    udp(5353),
+)
+pytestmark = [pytest.mark.needs("br_netfilter"), pytest.mark.usefixtures("version")]
+
+
+@dataclass
+class Host:
+    """An engine's host with a neighbour, and nothing wrong with it."""
+
+    engine: Engine
+    lab: Lab
+
+
+@pytest.fixture(scope="module")
+def host(version: str) -> Generator[Host]:
+    """Networks of five kinds beside Docker's own, containers, publications of all kinds."""
+    plan = docker_host(topology(version, proxy=True), HOST)
+    with Engine(ROOT) as engine, Lab() as lab:
+        engine.start(plan)
+        engine.create(plan)
+        plug(lab, engine)
+        yield Host(engine, lab)
+
+
+def found(engine: Engine) -> list[Finding]:
+    """What the audit says of the host, with the twin's opinion."""
+    of = case(engine)
+    assert not of.snapshot.missing
+    return list(confirm(of.subject, audit(of).findings).findings)
+
+
+def test_a_sound_host_shows_what_its_version_exposes(host: Host, version: str) -> None:
+    """Known holes, publications on loopback until 28.0, forged sources into internal networks; no more."""
+    findings = found(host.engine)
+    told = {finding.id for finding in findings if finding.id != "engine-with-known-hole"}
+    expected = {"internal-network-spoofed-source", "source-not-checked"}
+    if Version.parse(version) < EXPOSES_LOOPBACK:
+        expected |= {"loopback-publication-reachable"}
+    assert told == expected
+    assert not [finding.id for finding in findings if finding.unknown]
+    shown = {finding.confirmation for finding in findings if finding.evidence is not None}
+    assert shown == {Confirmation.CONFIRMED}
+
+
+def test_model_twin_and_packets_agree_on_every_cell(host: Host) -> None:
+    """With a container on two networks, one in another's namespace, one on the host's, and one on none."""
+    for name, config in OTHERS.items():
+        body = {"Image": IMAGE, "Cmd": list(COMMAND), "StopSignal": "SIGKILL", "HostConfig": config}
+        host.engine.run_container(name, body)
+    host.engine.call("POST", "/networks/four/connect", {"Container": "web2"})
+    told: list[str] = []
+    try:
+        subject = case(host.engine).subject
+        adopt(host.lab, host.engine, subject)
+        with twin_of(subject) as twin:
+            assert not twin.not_twinned
+            for probe in PROBES:
+                foretold = reach(subject, probe)
+                pairs = [(pair.cell.source, pair.cell.target, pair.address) for pair in foretold.pairs]
+                there = ask(host.lab, host.engine, subject, probe, pairs)
+                for pair, real, twinned in zip(foretold.pairs, there, twin.ask(probe, pairs), strict=True):
+                    said = {_said(pair.cell), _said(real), "nothing" if twinned is None else _said(twinned)}
+                    if len(said) > 1:
+                        told.append(f"{probe}: {pair.cell} / {real} / {twinned}")
+    finally:
+        for name in OTHERS:
+            host.engine.remove_container(name)
+        host.engine.call("POST", "/networks/four/disconnect", {"Container": "web2"})
+    assert not told, "\n".join(told)
+
+
+def _said(cell: Cell) -> str:
+    """What became of a request, and whether somebody answered.
+
+    Before 28.0 a proxy that listens on every address answers UDP from whichever the kernel takes, which
+    clients discard that asked another (docs/fidelity.md): that counts as an answer.
+    """
+    if cell.outcome is Outcome.DELIVERED and cell.detail.startswith("answered from"):
+        return "delivered, answered"
+    return f"{cell.outcome.value}, {'answered' if cell.replied else 'no answer'}"
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_a_planted_fault_is_found_and_confirmed(host: Host, version: str, fault: Fault) -> None:
+    """By the id of its finding; where there is a packet to show, the twin says the same."""
+    with planted(host.engine, Version.parse(version), fault):
+        findings = [finding for finding in found(host.engine) if finding.id == fault.id]
+    assert findings, f"{fault.name}: no finding {fault.id}"
+    shown = [finding for finding in findings if finding.evidence is not None]
+    assert {finding.confirmation for finding in shown} <= {Confirmation.CONFIRMED}, shown
+    assert all(finding.remedy for finding in findings)
+
+
+@contextmanager
+def planted(engine: Engine, version: Version, fault: Fault) -> Iterator[None]:
+    """The host with a fault; afterwards its rules, sysctls and containers are as they were."""
+    before = engine.iptables()
+    try:
+        if fault.container is not None:
+            engine.run_container(PLANTED, fault.container(version))
+        commands = fault.commands(version)
+        if commands:
+            engine.run("sh", "-ec", commands)
+        yield
+    finally:
+        if fault.undo:
+            engine.run("sh", "-ec", fault.undo)
+        if fault.container is not None:
+            engine.remove_container(PLANTED)
+        engine.load(*before)
