@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from netverify.dataplane.algebra import OnePacket
-from netverify.dataplane.connections import Connection, Connections, translated
+from netverify.dataplane.connections import Connection, translated
 from netverify.dataplane.evaluator import Evaluator
 from netverify.dataplane.frames import routing_fields
 from netverify.dataplane.hooks import Call, Filters, Stage, StageKind
+from netverify.dataplane.inquiry import Inquiring
 from netverify.dataplane.mapping import Mapper
 from netverify.dataplane.outcomes import ROUTE_ANSWERS, Stopped
 from netverify.dataplane.packet import Packet, State
@@ -20,7 +21,7 @@ from netverify.dataplane.program import CompiledChain, CompiledRule, Program
 from netverify.dataplane.routing import Decision, Routing
 from netverify.dataplane.shortlist import Shortlist
 from netverify.dataplane.targets import Ending, Nat, Reject, Verdict
-from netverify.dataplane.trace import PolicyStep, Recorder, RuleStep, RuleWriter
+from netverify.dataplane.trace import PolicyStep, RuleStep, RuleWriter
 from netverify.dataplane.translation import NatKind
 from netverify.dataplane.unmodelled import refused_by
 from netverify.dataplane.view import HostView
@@ -28,7 +29,7 @@ from netverify.dataplane.view import HostView
 WAYS_OUT: Final = ("unicast", "local", "broadcast")
 
 
-class Passage:
+class Passage(Inquiring):
     """The hooks of one host, with the connections that it has seen since this object was made."""
 
     def __init__(
@@ -43,16 +44,12 @@ class Passage:
 
         With `on_wire`, what comes in has an Ethernet header, which nobody knows where a packet has no `mac`.
         """
+        super().__init__(view.name)
         self.on_wire = on_wire
         self.view = view
         self.routing = Routing(view)
         self.mapper = Mapper(view, self.routing)
         self.filters = filters or {v: Filters.of(view, v, (programs or {}).get(v)) for v in (4, 6)}
-        self.connections = Connections()
-        self.assume: Mapping[str, bool] = {}
-        self.recorder = Recorder()
-        self.brief = False
-        """Whether of long chains only rules that may match are asked, and told of."""
         self._shortlists: dict[int, dict[tuple[str, str], Shortlist]] = {}
         self._connection: Connection | None = None
         self._rerouted: Decision | None = None
@@ -110,7 +107,7 @@ class Passage:
     ) -> tuple[Ending, Packet]:
         algebra = OnePacket(packet, self.assume, on_wire=self.on_wire)
         observer = RuleWriter(self.recorder, self.view.name, hook, algebra, translates=translates)
-        shortlist = self._shortlist(call.program, algebra) if self.brief else None
+        shortlist = self._shortlist(call.program, algebra) if self.inquiry.brief else None
         evaluator = Evaluator(call.program, algebra, observer, shortlist=shortlist)
         exits = evaluator.run(call.table, call.chain, True)
         self.recorder.assumed |= algebra.assumed

@@ -10,9 +10,9 @@ from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import replace
 from ipaddress import IPv6Address
 
-from netverify.dataplane.connections import Connections
 from netverify.dataplane.discovery import Discovered, Discovery, Neighbour, link_local, source_of_question
 from netverify.dataplane.exchange import Asking, Exchange
+from netverify.dataplane.inquiry import Inquiry
 from netverify.dataplane.outcomes import (
     HOST_UNREACHABLE,
     Bridged,
@@ -43,8 +43,9 @@ class World:
     def __init__(self, views: Iterable[HostView], wires: Iterable[Wire]) -> None:
         self.stacks = {view.name: Stack(view, on_wire=True) for view in views}
         self.wires = tuple(wires)
-        self.brief = False
-        """Whether of long chains traces tell only of rules that may match, which is quicker."""
+        self.inquiry = Inquiry()
+        for stack in self.stacks.values():
+            stack.inquiry = self.inquiry
         self.discovery = Discovery(self.stacks)
         self._wiring = Wiring({name: stack.view for name, stack in self.stacks.items()}, self.wires)
         self._neighbours: set[Neighbour] = set()
@@ -52,8 +53,7 @@ class World:
     def forget(self) -> None:
         """Begin anew: no host knows a connection, or a neighbour."""
         self._neighbours.clear()
-        for stack in self.stacks.values():
-            stack.connections = Connections()
+        self.inquiry.tables.clear()
 
     def packet(self, host: str, destination: Address, protocol: str | int, **fields: int) -> Packet | None:
         """The packet that a socket of `host` sends there, with the source that the kernel chooses, if any."""
@@ -99,9 +99,8 @@ class World:
     def _follow(
         self, packet: Packet, host: str, assume: Mapping[str, bool] | None, begin: Callable[[Stack], Fate]
     ) -> Trace:
-        recorder = Recorder()
-        for stack in self.stacks.values():
-            stack.recorder, stack.assume, stack.brief = recorder, assume or {}, self.brief
+        recorder = self.inquiry.recorder = Recorder()
+        self.inquiry.assume = assume or {}
         fate: Fate = begin(self.stacks[host])
         for _ in range(MOST_HOPS):
             if isinstance(fate, Sent):

@@ -159,7 +159,7 @@ def send(
     """
     world, probe = subject.world, question.probe
     world.forget()
-    world.brief = brief
+    world.inquiry.brief = brief
     ports: dict[str, int] = {} if probe.port is None else {"dport": probe.port}
     if question.sport is not None:
         ports["sport"] = question.sport
