@@ -29,6 +29,18 @@ from netverify.dataplane.view import HostView
 WAYS_OUT: Final = ("unicast", "local", "broadcast")
 
 
+class _Compiled(dict[int, Filters]):
+    """A host's rules by IP version, compiled when they are first asked for: most hosts have none."""
+
+    def __init__(self, view: HostView, programs: Mapping[int, Program]) -> None:
+        super().__init__()
+        self._view, self._programs = view, programs
+
+    def __missing__(self, version: int) -> Filters:
+        found = self[version] = Filters.of(self._view, version, self._programs.get(version))
+        return found
+
+
 class Passage(Inquiring):
     """The hooks of one host, with the connections that it has seen since this object was made."""
 
@@ -49,7 +61,7 @@ class Passage(Inquiring):
         self.view = view
         self.routing = Routing(view)
         self.mapper = Mapper(view, self.routing)
-        self.filters = filters or {v: Filters.of(view, v, (programs or {}).get(v)) for v in (4, 6)}
+        self.filters: Mapping[int, Filters] = filters or _Compiled(view, programs or {})
         self._shortlists: dict[int, dict[tuple[str, str], Shortlist]] = {}
         self._connection: Connection | None = None
         self._rerouted: Decision | None = None
@@ -57,7 +69,7 @@ class Passage(Inquiring):
     @property
     def programs(self) -> Mapping[int, Program]:
         """The rules of iptables (of its nft backend, where both hold rules) by IP version."""
-        return {version: filters.main for version, filters in self.filters.items()}
+        return {version: self.filters[version].main for version in (4, 6)}
 
     def _hook(
         self, hook: str, packet: Packet, *, tracked_already: bool = False, reroutes: bool = True
