@@ -84,6 +84,10 @@ def run(parsed: argparse.Namespace) -> int:
     entries = acceptance.load(parsed.accept) if parsed.accept else ()
     intended = policy.load(parsed.policy) if parsed.policy else None
     case = _case(where)
+    if parsed.twin:
+        from netverify.kernel import sandbox
+
+        sandbox.enter()  # the packet sets of some checks start threads, and then it is too late
     if parsed.write_policy:
         from netverify.audit.passages import draft
 
@@ -112,11 +116,9 @@ def run(parsed: argparse.Namespace) -> int:
 
 def _confirmed(case: Case, found: Audit) -> Audit:
     """The findings with what a twin said of them; what it could not be built with is said on stderr."""
-    from netverify.kernel import sandbox
     from netverify.kernel.confirm import confirm, refuted
     from netverify.reachability.text import printable
 
-    sandbox.enter()
     asked = confirm(case.subject, found.findings)
     for lack in asked.lacking:
         print(f"netverify: not twinned: {printable(lack)}", file=sys.stderr)

@@ -124,7 +124,7 @@ def _end(keeper: subprocess.Popen[str]) -> None:
             stream.close()
 
 
-class _Connection(http.client.HTTPConnection):
+class ApiConnection(http.client.HTTPConnection):
     """HTTP over a unix socket."""
 
     def __init__(self, path: Path) -> None:
@@ -132,6 +132,7 @@ class _Connection(http.client.HTTPConnection):
         self.path = path
 
     def connect(self) -> None:
+        """Open the socket."""
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
         self.sock.connect(str(self.path))
@@ -173,6 +174,7 @@ class Engine:
         """`root` is where the engine is installed; `forwarding` makes its host one that forwards already."""
         self.root = root
         self.version = ""
+        self.environment: dict[str, str] = {}  # of dockerd, beside what its host demands
         self._forwarding = forwarding
         self._stack = ExitStack()
         self._work = Path()
@@ -224,7 +226,11 @@ class Engine:
                 *daemon_options(host),
             ]
             with (self._work / "log").open("wb") as log:
-                variables = {"NOTIFY_SOCKET": "/run/netverify/notify", **daemon_environment(host)}
+                variables = {
+                    "NOTIFY_SOCKET": "/run/netverify/notify",
+                    **daemon_environment(host),
+                    **self.environment,
+                }
                 self._daemon = subprocess.Popen(
                     self._chroot("env", *(f"{name}={value}" for name, value in variables.items()), *command),
                     stdin=subprocess.DEVNULL,
@@ -272,6 +278,11 @@ class Engine:
     def abandon(self) -> None:
         """What the kernel does when the process that holds the engine dies, and then wait for the effect."""
         _end(self._keeper)
+
+    @property
+    def folder(self) -> Path:
+        """The engine's folder, which is /run/netverify to the engine itself."""
+        return self._work
 
     @property
     def name(self) -> str:
@@ -335,14 +346,18 @@ class Engine:
         answer = self._answer(method, path, body, kind)
         return answer if isinstance(answer, dict) else {}
 
-    def listed(self, path: str) -> list[dict[str, Any]]:
-        """What the engine's API lists there. Raises EngineError."""
-        answer = self._answer("GET", path, None, "application/json")
-        return answer if isinstance(answer, list) else []
+    def ask(self, path: str) -> Any:
+        """What the engine's API has at a path, as JSON. Raises EngineError."""
+        return self._answer("GET", path, None, "application/json")
+
+    @property
+    def socket_path(self) -> Path:
+        """Where the engine's API is, seen from outside."""
+        return self._work / "docker.sock"
 
     def _answer(self, method: str, path: str, body: Any, kind: str) -> Any:
         data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
-        connection = _Connection(self._work / "docker.sock")
+        connection = ApiConnection(self.socket_path)
         try:
             connection.request(method, path, data, {"Content-Type": kind})
             response = connection.getresponse()

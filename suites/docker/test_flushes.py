@@ -104,6 +104,22 @@ def test_a_reload_takes_the_operator_s_rules(lab: Lab, release: Release) -> None
     assert list(scene.answers(published).values()) == ["."]
 
 
+def test_docker_user_is_asked_last_after_a_reload(lab: Lab, iptables_release: Release) -> None:
+    """Until 27 a rule that is put back into DOCKER-USER stops nothing any more: all else is asked before.
+
+    A restart of the engine, or a new network, puts the chain first again.
+    """
+    scene = Scene.of(lab, setting("default").topology(iptables_release))
+    asked = [("neighbour", "host:8080", tcp(80)), ("web1", "internet", tcp(80))]
+    reloaded = scene.daemon.reloaded()
+    late = iptables_release.generation.name in ("A0", "A")
+    for daemon, symbol in ((reloaded, "." if late else "F"), (reloaded.restarted(), "F")):
+        scene.become(daemon)
+        assert set(scene.answers(asked).values()) == {"."}
+        lab.firewall(HOST).run("-I DOCKER-USER -j DROP")
+        assert set(scene.answers(asked).values()) == {symbol}
+
+
 def setting_host(release: Release) -> docker.DockerHost:
     """The grid's host as its engine knows it."""
     return docker.docker_host(setting("default").topology(release).resolved(), HOST)

@@ -1,15 +1,9 @@
-"""A snapshot of a real engine's host, taken by the collector itself, and its containers asked with packets.
-
-The engine's client is not among what Debian ships with every engine. What the collector asks `docker` for is
-asked of the engine's API here, whose answers the client prints as they are.
-"""
+"""A snapshot of a real engine's host, taken by the collector, and its containers asked with packets."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
-from urllib.parse import quote
 
 from netverify.audit.case import Case
 from netverify.host import read_snapshot
@@ -24,6 +18,7 @@ from netverify.model.subject import Subject
 from netverify.reachability.probe import Cell, Probe
 from netverify.topology.model import Address
 from suites.engine.cells import ANSWERS, PORTS
+from suites.engine.client import printed
 
 STRANGER = "(behind eth0)"
 OWN = ("192.0.2.2/24", "2001:db8::2/64")  # the first addresses that are free there
@@ -99,24 +94,9 @@ def case(engine: Engine) -> Case:
 
 def _run(engine: Engine, command: Sequence[str]) -> Done:
     if command[0] == "docker":
-        return Done(list(command), 0, _client(engine, list(command[1:])), "")
+        return Done(list(command), 0, printed(engine.ask, command[1:]), "")
     path = engine.namespace_path()
     if command[0] == "nsenter":  # the engine numbers processes as its own /proc does
         path = path.removesuffix("/ns/net") + "/root" + command[1].removeprefix("--net=")
         command = command[2:]
     return collect.run_here(["nsenter", f"--net={path}", "--", *command])
-
-
-def _client(engine: Engine, words: list[str]) -> str:
-    """What the engine's client prints."""
-    if words[0] == "info":
-        return json.dumps(engine.call("GET", "/info"))
-    if words[:2] == ["network", "ls"]:
-        return "".join(f"{each['Id']}\n" for each in engine.listed("/networks"))
-    if words[0] == "ps":
-        return "".join(f"{each['Id']}\n" for each in engine.listed("/containers/json"))
-    if words[:2] == ["network", "inspect"]:
-        return json.dumps([engine.call("GET", f"/networks/{quote(name)}") for name in words[2:]])
-    if words[:2] == ["container", "inspect"]:
-        return json.dumps([engine.call("GET", f"/containers/{quote(name)}/json") for name in words[2:]])
-    raise AssertionError(f"the collector asks the client for something new: {words}")

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
+import sys
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +17,7 @@ from netverify.audit.run import audit
 from netverify.docker import Version
 from netverify.docker.from_topology import docker_host
 from netverify.kernel.confirm import confirm
+from netverify.kernel.conntrack import Conntrack
 from netverify.kernel.docker_engine import COMMAND, IMAGE, Engine
 from netverify.kernel.lab import Lab
 from netverify.kernel.twin_host import twin_of
@@ -119,6 +124,41 @@ def _said(cell: Cell) -> str:
     if cell.outcome is Outcome.DELIVERED and cell.detail.startswith("answered from"):
         return "delivered, answered"
     return f"{cell.outcome.value}, {'answered' if cell.replied else 'no answer'}"
+
+
+def test_auditing_a_running_host_changes_nothing_on_it(host: Host, tmp_path: Path) -> None:
+    """`audit --live --twin` beside the engine: its rules, counters apart, links and connections stay."""
+    client = tmp_path / "docker"
+    python = f"{sys.executable} -m suites.engine.client {host.engine.socket_path}"
+    client.write_text(f'#!/bin/sh\ncd {Path(__file__).parents[2]} && exec {python} "$@"\n')
+    client.chmod(0o755)
+    path = f"PATH={tmp_path}:{os.environ['PATH']}"
+    before = _state(host)
+    command = [
+        "env",
+        path,
+        sys.executable,
+        "-m",
+        "netverify",
+        "audit",
+        "--live",
+        "--twin",
+        "--format",
+        "json",
+    ]
+    said = host.lab.run("host", command, check=False)
+    found = json.loads(said)["findings"]
+    assert _state(host) == before
+    assert not [finding["id"] for finding in found if finding["unknown"]]
+    assert {each["confirmation"] for each in found if each["evidence"] is not None} == {"confirmed"}
+
+
+def _state(host: Host) -> list[object]:
+    """The engine's rules without their counters, its links, addresses and routes, and known connections."""
+    listed = [host.lab.run("host", ["ip", "-j", *words]) for words in (["addr"], ["route"], ["rule"])]
+    with Conntrack(host.lab.visitor, host.lab.namespace("host")) as conntrack:
+        connections = sorted(str((each.original, each.reply)) for each in conntrack.entries())
+    return [*(rules.render() for rules in host.engine.iptables()), *listed, connections]
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)

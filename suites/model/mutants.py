@@ -163,7 +163,7 @@ class Predictor:
         """
         stack = self.world.stacks[self.host]
         view = replace(self.view, ipv4=mutant.rules)
-        self.world.stacks[self.host] = Stack(view, {**self.programs, 4: program})
+        self.world.put(Stack(view, {**self.programs, 4: program}))
         found: dict[Question, Answer] = {}
         same: list[Question] = []
         touched = list(dict.fromkeys(self._touched(mutant, program)))
@@ -177,7 +177,7 @@ class Predictor:
                 if enough is not None and len(found) >= enough:
                     break
         finally:
-            self.world.stacks[self.host] = stack
+            self.world.put(stack)
         untouched = set(touched)
         return found, same + [question for question in self.met(mutant.place) if question not in untouched]
 

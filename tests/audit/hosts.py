@@ -88,7 +88,12 @@ def usual(version: str, **options: Any) -> DockerHost:
 # --- the parts of a snapshot ----------------------------------------------------------------------------
 
 
-def snapshot(
+def snapshot(docker: DockerHost | Daemon, **how: Any) -> HostSnapshot:
+    """What is collected on the host of an engine; the arguments are those of `document`."""
+    return read_snapshot(read_json(json.dumps(document(docker, **how)), "host.json"))
+
+
+def document(
     docker: DockerHost | Daemon,
     *,
     ipv4: Ruleset | None = None,
@@ -98,8 +103,8 @@ def snapshot(
     listening: Sequence[str] = (),
     without: Sequence[str] | Mapping[str, str] = (),
     parts: Mapping[str, Any] | None = None,
-) -> HostSnapshot:
-    """What is collected on the host of an engine.
+) -> dict[str, Any]:
+    """The host.json of an engine's host.
 
     `ipv4`, `ipv6` and `nft` are rules instead of the engine's own, `sysctl` settings besides its own,
     `listening` lines of `ss -lntup`. `without` names parts that could not be collected, with the reason if
@@ -134,12 +139,11 @@ def snapshot(
     made |= parts or {}
     made = {name: part for name, part in made.items() if name not in without}
     missing = dict(without if isinstance(without, Mapping) else dict.fromkeys(without, "it was left out"))
-    document = {"format": FORMAT, "version": VERSION, "name": "web-7", "parts": made, "missing": missing}
-    return read_snapshot(read_json(json.dumps(document), "host.json"))
+    return {"format": FORMAT, "version": VERSION, "name": "web-7", "parts": made, "missing": missing}
 
 
 def case(docker: DockerHost | Daemon, **how: Any) -> Case:
-    """A snapshot to be audited; the arguments are those of `snapshot`."""
+    """A snapshot to be audited; the arguments are those of `document`."""
     return Case.of(snapshot(docker, **how), "host.json")
 
 

@@ -6,6 +6,10 @@ import json
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+import pytest
+
+from tests.audit.checks.test_published import published_on
+from tests.audit.hosts import document
 from tests.commands.asking import netverify, refused, snapshot_in
 from tests.host.samples import INFO, TEXTS, without
 
@@ -80,6 +84,18 @@ def test_a_policy_is_drafted_and_checked(tmp_path: Path) -> None:
     assert "policy-violated" in {each["id"] for each in json.loads(after.stdout)["findings"]}
     drafted.write_text("rules:\n  - internet -> web tcp/99999 allow\n")
     assert "policy.yaml" in refused(netverify("audit", where, "--policy", str(drafted)))
+
+
+@pytest.mark.needs("iptables-legacy")
+def test_findings_are_confirmed_by_a_twin(tmp_path: Path) -> None:
+    (tmp_path / "host.json").write_text(json.dumps(document(published_on("127.0.0.1", "26.1.4"))))
+    done = netverify("audit", str(tmp_path / "host.json"), "--twin", "--format", "json")
+    assert done.returncode == 1, done.stderr
+    found = json.loads(done.stdout)["findings"]
+    shown = [each for each in found if each["evidence"] is not None]
+    assert "loopback-publication-reachable" in {each["id"] for each in shown}
+    assert {each["confirmation"] for each in shown} == {"confirmed"}
+    assert done.stderr == ""
 
 
 def test_what_is_looked_for() -> None:

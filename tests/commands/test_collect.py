@@ -146,6 +146,15 @@ def test_one_other_host(ssh: None, tmp_path: Path) -> None:
     assert not (tmp_path / "gone.json").exists()
 
 
+def test_damage_is_named(tmp_path: Path) -> None:
+    folder = snapshot_in(tmp_path / "snapshot")
+    (tmp_path / "snapshot" / "addr.json").write_text('[{"ifname": "e')
+    for options in ((), ("--redact",)):
+        done = netverify("collect", "--from", folder, "-o", str(tmp_path / "host.json"), *options)
+        assert "addr.json:1:13: damaged JSON: found '\"e'" in refused(done)
+    assert not (tmp_path / "host.json").exists()
+
+
 def test_mistakes_about_other_hosts(ssh: None, tmp_path: Path) -> None:
     assert "is no URL" in refused(netverify("collect", "--host", "web-7"))
     both = ("--host", "ssh://web-7", "--host", "ssh://web-8")

@@ -9,7 +9,7 @@ import pytest
 from netverify.audit.finding import Finding, Severity
 from netverify.docker import Daemon, DockerHost
 from netverify.ruleset import Ruleset
-from tests.audit.hosts import VERSIONS, findings, usual, without_rule
+from tests.audit.hosts import VERSIONS, findings, network, usual, without_rule
 
 IDS = (
     "isolation-chain-missing",
@@ -222,3 +222,9 @@ def test_what_depends_on_a_missing_part_is_unknown() -> None:
     hit = findings(usual("26.1.4"), *IDS, without=["nft.json"])
     assert sorted(each.id for each in hit) == sorted(IDS)
     assert {each.unknown for each in hit} == {"not collected: nft.json: it was left out"}
+
+
+def test_without_networks_of_ipv6_its_rules_are_not_missed() -> None:
+    """The engine writes them all the same, and tells nobody when it was told not to."""
+    only = DockerHost("29.1.0", (network(2, "front", v6=False),), attached=())
+    assert findings(only, *IDS, ipv6=Ruleset("ipv6")) == []

@@ -9,7 +9,7 @@ import pytest
 from netverify.audit.finding import Finding, Severity
 from netverify.docker import Daemon
 from netverify.ruleset import Ruleset
-from tests.audit.hosts import VERSIONS, findings, network, place, usual
+from tests.audit.hosts import VERSIONS, findings, network, place, usual, without_rule
 
 MIXED, STALE = "mixed-generations", "stale-rules"
 BACKENDS, OTHER, LOST = (
@@ -105,16 +105,32 @@ def test_two_backends() -> None:
 
 
 def test_isolation_is_looked_for_where_docker_wrote() -> None:
-    """Docker's rules in the legacy backend, an administrator's in the other: both count."""
+    """Docker's rules in the legacy backend, an administrator's in the other: both are followed."""
     daemon = started("26.1.4")
-    text = BY_NFT + EMPTY_NFT.replace("COMMIT", "-A INPUT -p tcp -m tcp --dport 23 -j DROP\nCOMMIT")
-    parts = {"iptables-save.txt": text, "iptables-legacy-save.txt": OLD + daemon.ipv4.render()}
-    kinds = ("networks-not-isolated", "isolation-chain-missing", "isolation-rule-missing")
-    assert findings(daemon, *kinds, parts=parts | {"nft.json": {"nftables": []}}) == []
-    opened = Ruleset.parse(daemon.ipv4.render()).with_rule_inserted(
-        "filter", "FORWARD", 1, "-i br-front -o br-back -j ACCEPT"
-    )
-    parts["iptables-legacy-save.txt"] = OLD + opened.render()
+    table = {"family": "ip", "name": "filter", "handle": 1}
+    chain = {"family": "ip", "table": "filter", "name": "FORWARD", "handle": 1}
+    hook = {"type": "filter", "hook": "forward", "prio": 0, "policy": "accept"}
+    protocol = {"payload": {"protocol": "ip", "field": "protocol"}}
+    match = {"match": {"op": "==", "left": protocol, "right": "udp"}}
+    done = [match, {"counter": {"packets": 0, "bytes": 0}}, {"drop": None}]
+    rule = {"family": "ip", "table": "filter", "chain": "FORWARD", "handle": 2, "expr": done}
+    parts = {
+        "iptables-save.txt": f"{BY_NFT}*filter\n:FORWARD ACCEPT [0:0]\n-A FORWARD -p udp -j DROP\nCOMMIT\n",
+        "nft.json": {"nftables": [{"table": table}, {"chain": chain | hook}, {"rule": rule}]},
+    }
+
+    def hit(rules: Ruleset, *kinds: str) -> list[Finding]:
+        legacy = {"iptables-legacy-save.txt": OLD + rules.render()}
+        return findings(daemon, *kinds, parts=parts | legacy)
+
+    kinds = ("networks-not-isolated", "isolation-chain-missing", "isolation-rule-missing", MIXED)
+    assert hit(daemon.ipv4, *kinds) == []
+    opened = daemon.ipv4.with_rule_inserted("filter", "FORWARD", 1, "-i br-front -o br-back -j ACCEPT")
+    (one,) = hit(opened, *kinds)
+    assert one.id == "networks-not-isolated"
+    assert [(rule.backend, rule.table) for rule in one.rules] == [("iptables-legacy", "filter")]
+    bare = without_rule(daemon.ipv4, "filter", "DOCKER-ISOLATION-STAGE-2", "-o br-back -j DROP")
+    assert {each.id for each in hit(bare, *kinds)} == {"networks-not-isolated", "isolation-rule-missing"}
 
 
 def test_a_kernel_without_legacy_tables() -> None:
