@@ -38,6 +38,8 @@ def plug(lab: Lab, engine: Engine) -> None:
     commands += [f"ip address add {one} dev eth0 nodad" for one in OWN]
     commands += ["ip link set eth0 up", *(f"ip route add {way}" for way in WAYS)]
     lab.run(STRANGER, ["sh", "-ec", "; ".join(commands)])
+    lab.settle()
+    addresses.settle(lab.visitor, lab.channels)
     lab.firewall("host", Backend.NFT)
 
 
