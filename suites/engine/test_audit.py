@@ -157,7 +157,9 @@ def _state(host: Host) -> list[object]:
     """The engine's rules without their counters, its links, addresses and routes, and known connections."""
     listed = [host.lab.run("host", ["ip", "-j", *words]) for words in (["addr"], ["route"], ["rule"])]
     with Conntrack(host.lab.visitor, host.lab.namespace("host")) as conntrack:
-        connections = sorted(str((each.original, each.reply)) for each in conntrack.entries())
+        # Without what the kernel itself says to routers and neighbours (IGMP, ICMPv6).
+        known = [each for each in conntrack.entries() if each.protocol in ("tcp", "udp")]
+    connections = sorted(str((each.original, each.reply)) for each in known)
     return [*(rules.render() for rules in host.engine.iptables()), *listed, connections]
 
 
