@@ -15,16 +15,16 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
-SECTION = "Asking the model"
+SECTIONS = ("Asking the model", "Auditing a Docker host")
 GAP = "..."  # a line that stands for some that are not shown
 
 
 def sessions() -> Iterator[tuple[str, list[str], int]]:
-    """Every command of the section's console blocks, what it prints, and its exit code (0 unless shown)."""
+    """Every command of the sections' console blocks, what it prints, and its exit code (0 unless shown)."""
     text = README.read_text()
-    section = re.split(rf"^## {SECTION}$", text, flags=re.MULTILINE)[1]
-    section = re.split(r"^## ", section, flags=re.MULTILINE)[0]
-    for block in re.findall(r"^```console\n(.*?)^```$", section, flags=re.MULTILINE | re.DOTALL):
+    after = (re.split(rf"^## {section}$", text, flags=re.MULTILINE)[1] for section in SECTIONS)
+    shown = "".join(re.split(r"^## ", section, flags=re.MULTILINE)[0] for section in after)
+    for block in re.findall(r"^```console\n(.*?)^```$", shown, flags=re.MULTILINE | re.DOTALL):
         steps = [step.split("\n") for step in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]]
         for index, (command, *printed) in enumerate(steps):
             if command == "echo $?":
@@ -63,9 +63,9 @@ def renewed(shown: list[str], printed: list[str]) -> list[str]:
     return lines
 
 
-def test_the_section_has_all_commands() -> None:
+def test_the_sections_have_all_commands() -> None:
     words = {shlex.split(command)[1] for command, _, _ in SESSIONS}
-    assert {"trace", "reach", "diff", "lint"} <= words
+    assert {"trace", "reach", "diff", "lint", "audit"} <= words
 
 
 @pytest.mark.parametrize(("command", "shown", "code"), SESSIONS, ids=[command for command, _, _ in SESSIONS])

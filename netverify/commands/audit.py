@@ -53,6 +53,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     which.add_argument("--live", action="store_true", help="look at this host as it is now")
     which.add_argument("--list", action="store_true", help="only say what is looked for")
     command.add_argument("--format", choices=FORMATS, default="text", help="default: text")
+    command.add_argument(
+        "--traces", action="store_true", help="in the text, the ways of packets step by step"
+    )
     command.add_argument("-o", "--output", metavar="FILE", default="-", help="default: standard output")
     command.add_argument("--fail-on", choices=SEVERITIES, default="low", help="default: low")
     command.add_argument("--accept", metavar="FILE", help="findings that somebody has accepted, with reasons")
@@ -109,6 +112,7 @@ def run(parsed: argparse.Namespace) -> int:
         {kind.id: kind.title for kind in kinds},
         Severity.named(parsed.fail_on),
         found.notes,
+        parsed.traces,
     )
     sources.write(report.render(told, parsed.format), parsed.output)
     return exit_code(told.sorted.open, told.fail_on)

@@ -19,6 +19,7 @@ class Told:
 
     `source` is the file that was looked at, `kinds` are the kinds of findings that were looked for, by id
     with their titles, `fail_on` is the least severity that counts, and `notes` are what was assumed.
+    With `traces` the text has the ways of packets too.
     """
 
     host: str
@@ -27,6 +28,7 @@ class Told:
     kinds: Mapping[str, str]
     fail_on: Severity = Severity.LOW
     notes: tuple[str, ...] = ()
+    traces: bool = False
 
 
 def render(told: Told, form: str) -> str:
@@ -42,7 +44,8 @@ def listed(kinds: Iterable[Kind]) -> str:
 
 
 def _text(told: Told) -> str:
-    lines = [findings.render(told.sorted.open, told.host), *_about_acceptance(told.sorted)]
+    shown = findings.render(told.sorted.open, told.host, traces=told.traces)
+    lines = [shown, *_about_acceptance(told.sorted)]
     if told.notes:
         lines += ["", "Assumed", *(f"    {printable(note)}" for note in told.notes)]
     return "\n".join(lines) + "\n"

@@ -15,11 +15,14 @@ SHOWN_CELLS = 8  # of one finding; the rest is counted
 FORMAT, VERSION = "netverify findings", 1
 
 
-def render(findings: Sequence[Finding], host: str) -> str:
-    """How many findings there are of each severity, then each with evidence and remedy, the worst first."""
+def render(findings: Sequence[Finding], host: str, *, traces: bool = True) -> str:
+    """How many findings there are of each severity, then each with evidence and remedy, the worst first.
+
+    Without `traces` the packets that show them stand there without their ways.
+    """
     lines = [f"{printable(host)}: {summary(findings)}"]
     for finding in in_order(list(findings)):
-        lines += ["", *_told(finding)]
+        lines += ["", *_told(finding, traces=traces)]
     return "\n".join(lines)
 
 
@@ -52,7 +55,7 @@ def _counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def _told(finding: Finding) -> Iterator[str]:
+def _told(finding: Finding, *, traces: bool) -> Iterator[str]:
     label = "UNKNOWN" if finding.unknown else finding.severity.word.upper()
     confirmed = (
         "" if finding.confirmation is Confirmation.NOT_ASKED else f"  [twin: {finding.confirmation.value}]"
@@ -69,7 +72,8 @@ def _told(finding: Finding) -> Iterator[str]:
         yield f"    rule: {printable(str(rule))}"
     if finding.evidence is not None:
         yield f"    packet: {printable(finding.evidence.packet)}"
-        yield from (f"        {printable(line)}" for line in finding.evidence.trace)
+        shown = finding.evidence.trace if traces else ()
+        yield from (f"        {printable(line)}" if line else "" for line in shown)
     for command in finding.remedy:
         yield f"    remedy: {printable(command)}"
     if finding.references:
