@@ -79,9 +79,10 @@ class Parts:
         return Cursor(loads(self.texts[part], self.where(part)), self.where(part))
 
     def as_json(self) -> str:
-        """The snapshot as one JSON file."""
+        """The snapshot as one JSON file. Raises SnapshotError for a part that is damaged JSON."""
         parts = {
-            name: json.loads(text) if name.endswith(".json") else text for name, text in self.texts.items()
+            name: self.document(name).value if name.endswith(".json") else text
+            for name, text in self.texts.items()
         }
         document = {
             "format": FORMAT,
@@ -109,10 +110,7 @@ def read_json(text: str, source: str) -> Parts:
     for name, part in document.at("parts").members():
         _check_name(name, source)
         texts[name] = json.dumps(part.value) if name.endswith(".json") else part.typed(str)
-    missing = {}
-    if document.has("missing"):
-        missing = {name: reason.typed(str) for name, reason in document.at("missing").members()}
-    return Parts(source, texts, missing, document.text("name", ""), joined=True)
+    return Parts(source, texts, _missing(document, source), document.text("name", ""), joined=True)
 
 
 def read_folder(folder: str) -> Parts:
@@ -145,12 +143,18 @@ def with_meta(source: str, texts: dict[str, str], passed: Mapping[str, str]) -> 
     name, missing = "", {}
     if META in texts:
         meta = Cursor(loads(texts[META], f"{source}/{META}"), f"{source}/{META}")
-        name = meta.text("name", "")
-        if meta.has("missing"):
-            missing = {part: reason.typed(str) for part, reason in meta.at("missing").members()}
-    return Parts(
-        source, texts, missing | {part: why for part, why in passed.items() if part not in texts}, name
-    )
+        name, missing = meta.text("name", ""), _missing(meta, f"{source}/{META}")
+    missing |= {part: why for part, why in passed.items() if part not in texts}
+    return Parts(source, texts, missing, name)
+
+
+def _missing(document: Cursor, file: str) -> dict[str, str]:
+    """Why parts are not there, as a document says it."""
+    found = {}
+    for part, reason in document.at("missing").members() if document.has("missing") else ():
+        _check_name(part, file, "missing")
+        found[part] = reason.typed(str)
+    return found
 
 
 def is_part(name: str) -> bool:
@@ -158,9 +162,9 @@ def is_part(name: str) -> bool:
     return name in NAMES or OF_CONTAINER.fullmatch(name) is not None
 
 
-def _check_name(name: str, source: str) -> None:
+def _check_name(name: str, source: str, key: str = "parts") -> None:
     if not is_part(name):
-        place = Place(source, key="parts")
+        place = Place(source, key=key)
         raise SnapshotError(place, f"there is no part {quoted(name)}", did_you_mean(name, NAMES))
 
 

@@ -108,7 +108,7 @@ function structure(s,    c, length_of) {
             if (!match(s, /^[-+.0-9a-zA-Z]+/)) fail()
             length_of = RLENGTH
             c = substr(s, 1, length_of)
-            if (c !~ /^(true|false|null|-?[0-9]+([.][0-9]+)?([eE][-+]?[0-9]+)?)$/) fail()
+            if (c !~ /^(true|false|null|-?(0|[1-9][0-9]*)([.][0-9]+)?([eE][-+]?[0-9]+)?)$/) fail()
             scalar(c)
         }
         s = substr(s, length_of + 1)

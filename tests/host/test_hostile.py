@@ -185,6 +185,20 @@ def test_json_that_is_none_or_no_snapshot(text: str, expected: str) -> None:
     assert len(str(error.value)) < 400
 
 
+@pytest.mark.parametrize("part", ["addr.json", "nft.json", "containers/web/route.json", "meta.json"])
+def test_parts_that_end_in_the_middle(tmp_path: Path, part: str) -> None:
+    """Whoever writes them into one file is told where they are damaged."""
+    folder = write(tmp_path, TEXTS | {part: TEXTS[part][:-5]})
+    with pytest.raises(SnapshotError, match=rf"{part}:1:\d+: damaged JSON: (the text ends|found)"):
+        read_folder(str(folder)).as_json()
+
+
+def test_reasons_for_parts_that_there_are_not(tmp_path: Path) -> None:
+    meta = json.dumps({"missing": {"\x1b[2J": "x"}})
+    with pytest.raises(SnapshotError, match=r"meta\.json: missing: there is no part '\\x1b\[2J'"):
+        read_folder(str(write(tmp_path, TEXTS | {"meta.json": meta})))
+
+
 def test_labels_of_any_size_are_passed_over() -> None:
     containers = json.loads(json.dumps(CONTAINERS))
     containers[0]["Config"]["Labels"] = {"x" * 65536: "\x1b[2J" * 16384, "<script>": "$(touch PWNED)"}

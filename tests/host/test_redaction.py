@@ -137,7 +137,7 @@ def snapshot_of_a_shop() -> Parts:
         "docker-containers.json": json.dumps(containers),
         "docker-networks.json": json.dumps(networks),
         "meta.json": json.dumps(
-            {"name": "secret-host-7", "kernel": "6.1", "missing": {"x": "on 93.184.216.10"}}
+            {"name": "secret-host-7", "kernel": "6.1", "missing": {"rule.json": "on 93.184.216.10"}}
         ),
         "sysctl.txt": TEXTS["sysctl.txt"] + "net.ipv4.conf.br-acme.rp_filter = 1\n",
         "ipset.txt": 'create a hash:net family inet comment\nadd a 93.184.0.0/16 comment "acme-shop"\n',

@@ -10,6 +10,7 @@ from jsonschema import Draft202012Validator
 
 from netverify.host import Parts, SnapshotError, read_json
 from netverify.host.parts import NAMES
+from netverify.host.redaction import redact
 from netverify.host.schema import UNKNOWN, schema, text
 from netverify.host.snapshot import _EXPECTED
 from tests.host.samples import TEXTS, without
@@ -18,6 +19,7 @@ VALID = [
     Parts("x", TEXTS, {}, "web-7"),
     Parts("x", without("nft.json", "containers/web/addr.json"), {"nft.json": "nft is not installed"}),
     Parts("x", {"addr.json": "[]"}, {"containers/web/route.json": "nsenter: no"}),
+    redact(Parts("x", TEXTS, {}, "web-7"), b"salt"),
 ]
 
 
@@ -49,6 +51,8 @@ INVALID = [
     document(parts={"sysctl.txt": 5}),
     document(parts=[]),
     document(missing=["nft.json"]),
+    document(missing={"nft.jsn": "a reason"}),
+    document(missing={"nft.json": 5}),
     {"format": "netverify host snapshot", "version": 1},
     {"format": "netverify host snapshot", "parts": {}},
     [],

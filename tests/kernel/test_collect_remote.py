@@ -26,6 +26,8 @@ case $host in
     gone*) echo "ssh: connect to host $host port 22: Connection refused" >&2; exit 255 ;;
     lost*) case $command in *"nft -j"*) echo "Connection to $host closed." >&2; exit 255 ;; esac ;;
     greeting*) echo "Welcome to $host" ;;
+    giver*) [ -e '@FOLDER@/gave' ] || timeout 30 sh -c ": >'@FOLDER@/pipe'" || exit 255; : >'@FOLDER@/gave' ;;
+    taker*) [ -e '@FOLDER@/took' ] || timeout 30 cat '@FOLDER@/pipe' || exit 255; : >'@FOLDER@/took' ;;
     closed*) echo "This account is not available."; exit 1 ;;
 esac
 exec sh -c "$command"
@@ -107,6 +109,14 @@ def test_one_that_is_not_there_does_not_stop_the_others(ssh: Path) -> None:
     web, greeting = parts(found["ssh://web"]), parts(found["ssh://greeting"])
     assert "addr.json" in web.texts
     assert comparable(greeting) == comparable(web)  # whatever its shell says before every command
+
+
+def test_hosts_are_asked_at_once(ssh: Path) -> None:
+    """Two that wait for each other: the one has to write into a pipe while the other reads from it."""
+    os.mkfifo(ssh / "pipe")
+    found = outcomes(["ssh://giver", "ssh://taker"])
+    assert "addr.json" in parts(found["ssh://giver"]).texts
+    assert "addr.json" in parts(found["ssh://taker"]).texts
 
 
 def test_programs_that_are_not_there_or_hang(ssh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
