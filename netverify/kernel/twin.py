@@ -89,8 +89,9 @@ class _Builder:
             self._routes(view)
         self.lab.flush()
         for view in self.views.values():
-            yield from self._settings(view)
+            self._settings(view)
             yield from self._rules(view)
+            yield from self._settings(view)  # some come with the modules that rules load
             self._relays(view)
 
     # --- devices --------------------------------------------------------------------------------------------
@@ -120,6 +121,10 @@ class _Builder:
     def _macvlan(self, parent: Plug, child: Plug) -> Iterator[NotTwinned]:
         if not capabilities.has("macvlan"):
             yield NotTwinned(child[0], f"device {child[1]}", "this kernel has no macvlan", child[1])
+            return
+        if self.views[parent[0]].link(parent[1]).master is not None:
+            why = f"it stands on {parent[1]}, a port of a bridge, which is nothing that can be rebuilt"
+            yield NotTwinned(child[0], f"device {child[1]}", why, child[1])
             return
         if not self._is_there(*parent):
             self._veth((VOID, f"void{next(self.spare)}"), parent, None)
@@ -211,10 +216,10 @@ class _Builder:
 
     # --- settings and rules ---------------------------------------------------------------------------------
 
-    def _settings(self, view: HostView) -> Iterator[NotTwinned]:
+    def _settings(self, view: HostView) -> list[NotTwinned]:
         settings = twin_sysctls.wanted(view, self.plan.versions)
-        for key, value, why in self.lab.visit(view.name, partial(twin_sysctls.write, settings)):
-            yield NotTwinned(view.name, f"sysctl {key} = {value}", why)
+        refused = self.lab.visit(view.name, partial(twin_sysctls.write, settings))
+        return [NotTwinned(view.name, f"sysctl {key} = {value}", why) for key, value, why in refused]
 
     def _rules(self, view: HostView) -> Iterator[NotTwinned]:
         try:

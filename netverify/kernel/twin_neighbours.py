@@ -3,7 +3,8 @@
 The kernel's neighbour table is one for the whole machine and holds 1,024 entries by default (gc_thresh3,
 arp(7)); permanent entries are exempt. Whoever shares a link is told everybody else's addresses and MACs
 there. Where frames are filtered (nftables of the families bridge, netdev and arp) or a device stands on
-another (macvlan), who hears whom is part of the question, and nobody is told anything.
+another (macvlan), who hears whom is part of the question, and nobody is told anything; and nobody is told
+what rules hide that stop neighbour discovery.
 """
 
 from __future__ import annotations
@@ -45,8 +46,9 @@ def introduce(lab: Lab, world: World, pairs: int) -> None:
     lab.introduced = True
     views, wires = nameable({name: stack.view for name, stack in world.stacks.items()}, world.wires)
     macs = _macs(lab, views)
+    asked = World(views.values(), wires)
     for members in _links(views, wires):
-        _tell(lab, members, macs)
+        _tell(lab, members, macs, asked)
     lab.flush()
 
 
@@ -74,7 +76,7 @@ def mac_of(lab: Lab, world: World, node: str, device: str, address: Address) -> 
     return None if found is None else bytes.fromhex(found.replace(":", ""))
 
 
-def _tell(lab: Lab, members: Iterable[_Member], macs: Mapping[Plug, str]) -> None:
+def _tell(lab: Lab, members: Iterable[_Member], macs: Mapping[Plug, str], asked: World) -> None:
     known = [
         (member, _entries(member, macs[member.node, member.link.name]))
         for member in members
@@ -87,13 +89,14 @@ def _tell(lab: Lab, members: Iterable[_Member], macs: Mapping[Plug, str]) -> Non
             netlink.same_neighbour(request, index)
             for _other, theirs in known
             if theirs is not own
-            for version, request in theirs
-            if version in versions
+            for address, request in theirs
+            if address.version in versions
+            and (address.version == 4 or asked.learns(member.node, member.link.name, address))
         ]
 
 
-def _entries(member: _Member, mac: str) -> list[tuple[int, Request]]:
-    return [(a.version, netlink.add_neighbour(0, a.ip, mac)) for a in member.link.addresses]
+def _entries(member: _Member, mac: str) -> list[tuple[Address, Request]]:
+    return [(a.ip, netlink.add_neighbour(0, a.ip, mac)) for a in member.link.addresses]
 
 
 def _links(

@@ -65,9 +65,14 @@ def _parts(key: str) -> list[str]:
 
 
 def write(settings: list[tuple[str, str]]) -> list[tuple[str, str, str]]:
-    """Set them in the calling thread's namespace; returns those that could not be set, with the reason."""
+    """Set them in the calling thread's namespace; returns those that could not be set, with the reason.
+
+    What is off on the host may not be there at all: a kernel that does not have it does not do it.
+    """
     refused = []
     for key, value in settings:
+        if value == "0" and not (sysctls.ROOT / key).exists():
+            continue
         try:
             if sysctls.read(key) != value:
                 sysctls.write(key, value)

@@ -23,8 +23,12 @@ from netverify.dataplane.view import (
 )
 from netverify.dataplane.view import LOCAL as LOCAL_TABLE
 from netverify.dataplane.view import MAIN as MAIN_TABLE
+from netverify.docker import DockerError, Version
+from netverify.docker.version import PROXY_ANSWERS_AS_ASKED
 from netverify.host import HostSnapshot
 from netverify.host.devices import Device
+from netverify.host.engine import Engine
+from netverify.host.plain import Listener
 from netverify.host.routing import HostRoute, HostRule
 from netverify.host.snapshot import LEGACY, NFT
 from netverify.model.subject import Lack
@@ -176,22 +180,35 @@ def _ipsets(snapshot: HostSnapshot, node: str, rules: Iterable[Ruleset], book: B
 
 def services_of(snapshot: HostSnapshot) -> tuple[Service, ...]:
     """The userland proxies: who listens as docker-proxy, and for which container."""
-    proxies = [each for each in snapshot.listeners if each.program.startswith("docker-proxy")]
+    proxies: dict[tuple[str, int], list[Listener]] = {}
+    for each in snapshot.listeners:
+        if each.program.startswith("docker-proxy"):
+            proxies.setdefault((each.protocol, each.port), []).append(each)
+    as_asked = _answers_as_asked(snapshot.engine)
     found = []
     for container in snapshot.containers:
         inner = [a for attachment in container.attachments for a in attachment.addresses]
         for port in container.publications:
             number = _PROTOCOLS.get(port.protocol)
-            for proxy in proxies:
-                if (proxy.protocol, proxy.port) != (port.protocol, port.host_port) or number is None:
-                    continue
-                if port.host_address not in (None, proxy.address):
+            for proxy in proxies.get((port.protocol, port.host_port), ()):
+                if number is None or port.host_address not in (None, proxy.address):
                     continue
                 upstream = next((a.ip for a in inner if proxy.version in (None, a.version)), None)
                 if upstream is not None:
                     target = (upstream, port.container_port)
-                    found.append(Service(number, proxy.port, proxy.address, target, proxy.version))
+                    place = (number, proxy.port, proxy.address, target, proxy.version)
+                    found.append(Service(*place, answers_as_asked=as_asked))
     return tuple(dict.fromkeys(found))
+
+
+def _answers_as_asked(engine: Engine | None) -> bool:
+    """Whether its proxies answer UDP from the address asked; an engine that does not say is taken as new."""
+    if engine is None or engine.program != "docker":
+        return True
+    try:
+        return Version.parse(engine.version).has(PROXY_ANSWERS_AS_ASKED)
+    except DockerError:
+        return True
 
 
 def links_of(devices: Iterable[Device]) -> tuple[Link, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from ipaddress import ip_address
 
 import pytest
@@ -11,8 +12,10 @@ from fixtures.large_host import parts
 from netverify.dataplane.packet import Address
 from netverify.errors import InputError
 from netverify.host import Parts
-from netverify.kernel import capabilities
+from netverify.kernel import capabilities, neighbours, resting
+from netverify.kernel.channel import Channel
 from netverify.kernel.lab import Lab
+from netverify.kernel.namespace import Namespace, Visitor
 from netverify.kernel.twin import NotTwinned, realise
 from netverify.kernel.twin_host import Twin, twin_of
 from netverify.model import sources
@@ -62,11 +65,35 @@ def test_a_host_of_many_is_told_its_neighbours_first() -> None:
     assert {line.split()[0] for line in known} >= {"10.0.3.1", "10.0.3.3"}
 
 
+def test_of_many_only_those_who_sent_something_are_watched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel looks through the whole machine's neighbour table for each namespace that is asked about."""
+    watched: list[int] = []
+    settle = neighbours.settle
+
+    def counting(visitor: Visitor, channels: Mapping[str, tuple[Namespace, Channel]]) -> None:
+        watched.append(len(channels))
+        settle(visitor, channels)
+
+    monkeypatch.setattr(resting, "MANY", 0)
+    monkeypatch.setattr(neighbours, "settle", counting)
+    with twin_of(sources.snapshot(parts(5, 20))) as twin:
+        for probe in (tcp(80), udp(80), icmp()):
+            watched.clear()
+            cells = agreed(twin, probe)
+            assert "filtered" in cells.values()
+            assert watched
+        (found,) = twin.ask(tcp(80), [("c1", "c2", ip_address("10.0.2.2"))])
+        assert found is not None
+        assert found.outcome is Outcome.FILTERED
+        assert watched[-1] < len(twin.lab.channels) / 2
+
+
 # --- services -------------------------------------------------------------------------------------------
 
 
 def test_whoever_translation_leads_to_listens_on_the_port_that_it_names() -> None:
-    text = IPTABLES.replace("--dport 8080 -j DNAT --to-destination 172.17.0.2:80", "--dport 81 -j REDIRECT --to-ports 9090")  # fmt: skip
+    old = "--dport 8080 -j DNAT --to-destination 172.17.0.2:80"
+    text = IPTABLES.replace(old, "--dport 81 -j REDIRECT --to-ports 9090")
     with twin_of(sample(**rules(text))) as twin:
         assert agreed(twin, tcp(81))["lan", "host"] == "delivered"
 
@@ -190,8 +217,9 @@ def test_what_cannot_be_sent() -> None:
 @pytest.mark.parametrize("kind", ["wireguard", "ipvlan", "gre", "frobnicate"])
 def test_devices_of_kinds_that_are_not_rebuilt(kind: str) -> None:
     """What stands behind such a device of a container concerns that container alone."""
-    inside = [INSIDE[0], INSIDE[1] | {"linkinfo": {"info_kind": kind}}]  # type: ignore[operator]
-    with twin_of(sample(**{"containers/web/addr.json": json.dumps(inside)})) as twin:
+    card = {name: value for name, value in INSIDE[1].items() if name != "link_index"}  # type: ignore[attr-defined]
+    card |= {"linkinfo": {"info_kind": kind}} | ({"link_index": 2} if kind == "ipvlan" else {})
+    with twin_of(sample(**{"containers/web/addr.json": json.dumps([INSIDE[0], card])})) as twin:
         (lack,) = twin.not_twinned
         assert str(lack) == (
             f"web: device eth0: {kind} devices are not rebuilt; a plain cable stands in its place"
@@ -230,7 +258,7 @@ def test_an_ipset_that_the_kernel_does_not_have() -> None:
     with twin_of(sample(**changed)) as twin:
         (lack,) = twin.not_twinned
         assert (lack.node, lack.what) == ("host", "rules")
-        assert "create odd hash:frob" in lack.why
+        assert "Set odd doesn't exist" in lack.why
         assert twin.ask(tcp(80), [("lan", "web", WEB), ("web", "web", WEB)]) == [None, None]
 
 

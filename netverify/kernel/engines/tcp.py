@@ -66,6 +66,7 @@ class TcpEngine(Engine):
     def open(self) -> None:
         """Open the listeners and relays."""
         self._poll = self.stack.enter_context(select.epoll())
+        self._doors = self.stack.enter_context(select.epoll())  # the services' sockets
         self._connections: dict[int, socket.socket] = {}
         self._numbers: dict[int, int] = {}  # by the connection's descriptor
         self._ports: dict[int, int] = {}
@@ -102,6 +103,9 @@ class TcpEngine(Engine):
         self.stack.callback(sock.close)
         if raw is not None:
             self.stack.callback(raw.close)
+        for door in (sock, raw):
+            if door is not None:
+                self._doors.register(door, select.EPOLLIN)
         self._services.append(_Service(sock, role, raw))
         self.check_home(sock, namespace)
 
@@ -142,11 +146,14 @@ class TcpEngine(Engine):
     def collect(self) -> bool:
         """Take every connection one step further; whether any moved."""
         moved = self._see_handshakes()
+        ready = {fd for fd, _events in self._doors.poll(0, 2 * len(self._services) + 1)}
         for service in self._services:
-            if service.raw is not None:
+            if service.raw is not None and service.raw.fileno() in ready:
                 self._see_syns(service.raw, service.role)
-            moved |= self._accept(service)
-            moved |= self._listen(service)
+            if service.sock.fileno() in ready:
+                moved |= self._accept(service)
+            if service.accepted:
+                moved |= self._listen(service)
         return self._pass_on() or moved
 
     def _see_handshakes(self) -> bool:
