@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv6Address
 
+from netverify.dataplane.hooks import HOOKS, StageKind
 from netverify.dataplane.outcomes import Bridged, Stopped
 from netverify.dataplane.packet import ICMPV6, Packet
 from netverify.dataplane.stack import Stack
@@ -75,6 +76,11 @@ class Discovery:
             if not found.assumed:
                 self._kept[key] = stacks, found
         return found
+
+    def is_open(self, host: str, way: Way) -> bool:
+        """Whether no rule of any host on the way can stop a question or an answer."""
+        on_the_way = all(_is_quiet(self._stacks[hop.host], bridging=True) for hop in way.hops)
+        return on_the_way and _is_quiet(self._stacks[host]) and _is_quiet(self._stacks[way.host])
 
     def _asked(
         self,
@@ -140,6 +146,16 @@ def link_local(link: Link) -> IPv6Address:
         return IPv6Address(_LINK_LOCAL | 1)
     high, low = link.mac >> 24, link.mac & 0xFFFFFF
     return IPv6Address(_LINK_LOCAL | (high ^ 0x020000) << 40 | 0xFFFE << 24 | low)
+
+
+def _is_quiet(stack: Stack, *, bridging: bool = False) -> bool:
+    """Whether a host has no rules for IPv6; for what it bridges, whether any are asked."""
+    if any(table.family in ("bridge", "netdev") for table in stack.view.nft.tables):
+        return False
+    if bridging and not stack.view.bridge_calls_filter(6):
+        return True
+    kinds = {stage.kind for hook in HOOKS for stage in stack.filters[6].stages(hook)}
+    return StageKind.CHAIN not in kinds
 
 
 def _message(kind: int, source: IPv6Address, destination: IPv6Address) -> Packet:

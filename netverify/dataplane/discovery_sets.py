@@ -16,10 +16,8 @@ from netverify.dataplane.condition import Unknown, all_of, equals, negated_if
 from netverify.dataplane.discovery import Discovered, Neighbour, link_local
 from netverify.dataplane.errors import DataplaneError
 from netverify.dataplane.explore import Exploration, explore
-from netverify.dataplane.hooks import HOOKS, StageKind
 from netverify.dataplane.packet import Address
 from netverify.dataplane.pieces import Lens, Piece
-from netverify.dataplane.stack import Stack
 from netverify.dataplane.wires import Way
 from netverify.dataplane.world import World
 
@@ -62,7 +60,7 @@ class DiscoverySets:
             yield piece, Discovered()
             return
         asked = _Asked(host, device, way, neighbour)
-        if self._is_open(asked):
+        if self._world.discovery.is_open(host, way):
             yield piece, Discovered()
             return
         by_source = list(self._by_source(asked, piece))
@@ -115,19 +113,3 @@ class DiscoverySets:
 
     def _link_local(self, asked: _Asked) -> IPv6Address:
         return link_local(self._world.stacks[asked.host].view.link(asked.device))
-
-    def _is_open(self, asked: _Asked) -> bool:
-        """Whether no rule of any host on the way can stop anything."""
-        stacks, way = self._world.stacks, asked.way
-        on_the_way = all(_is_quiet(stacks[hop.host], bridging=True) for hop in way.hops)
-        return on_the_way and _is_quiet(stacks[asked.host]) and _is_quiet(stacks[way.host])
-
-
-def _is_quiet(stack: Stack, *, bridging: bool = False) -> bool:
-    """Whether a host has no rules for IPv6; for what it bridges, whether any are asked."""
-    if any(table.family in ("bridge", "netdev") for table in stack.view.nft.tables):
-        return False
-    if bridging and not stack.view.bridge_calls_filter(6):
-        return True
-    kinds = {stage.kind for hook in HOOKS for stage in stack.filters[6].stages(hook)}
-    return StageKind.CHAIN not in kinds

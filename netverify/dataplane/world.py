@@ -50,6 +50,11 @@ class World:
         self._wiring = Wiring({name: stack.view for name, stack in self.stacks.items()}, self.wires)
         self._neighbours: set[Neighbour] = set()
 
+    def put(self, stack: Stack) -> None:
+        """Put another host in the place of the one of that name: with other rules, say, on the same wires."""
+        stack.inquiry = self.inquiry
+        self.stacks[stack.view.name] = stack
+
     def forget(self) -> None:
         """Begin anew: no host knows a connection, or a neighbour."""
         self._neighbours.clear()
@@ -73,8 +78,10 @@ class World:
         """Whether a host finds out who has an address by asking, whatever it wants to send there."""
         way = self.resolve(host, device, neighbour)
         link = self.stacks[host].view.link(device)
-        if way is None or not isinstance(neighbour, IPv6Address) or not link.asks:
+        if way is None or not isinstance(neighbour, IPv6Address):
             return way is not None
+        if not link.asks or self.discovery.is_open(host, way):
+            return True
         own = [address.ip for address in link.addresses if isinstance(address.ip, IPv6Address)]
         sources = {*own, link_local(link)}
         found = (self.discovery.ask(host, device, way, neighbour, source) for source in sources)

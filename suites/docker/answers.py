@@ -6,15 +6,13 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 from fixtures.misled import mislead, misled
-from netverify.dataplane.discovery import SOLICITATION
-from netverify.dataplane.packet import ICMPV6, Packet
 from netverify.dataplane.world import World
 from netverify.kernel.lab import Lab
 from netverify.kernel.questions import ask_pairs
 from netverify.model.prediction import as_cell, exchange
 from netverify.model.topologies import world_of
 from netverify.reachability.probe import Cell, Outcome, Probe
-from netverify.reachability.symbols import Symbol, symbol_of
+from netverify.reachability.symbols import symbol_of
 from netverify.topology.model import Topology
 from suites.docker.grid import QUESTIONS, Question
 
@@ -73,19 +71,7 @@ def predicted(topology: Topology) -> dict[Question, Answer]:
 
 def _predicted(topology: Topology, world: World, question: Question, target: str) -> Answer:
     found = exchange(topology, world, question.probe, question.source, target)
-    answer = Answer.of(as_cell(question.source, question.target, found))
-    if answer.symbol != Symbol.FILTERED or found is None or found.request.packet.version == 4:
-        return answer
-    # The model speaks of neighbours that are known for good. The lab's are not: a rule that drops the
-    # question for one, ICMPv6 that passes the bridge like any packet, leaves him unreachable (RFC 4861).
-    asked = found.request.packet
-    solicitation = Packet.of(
-        asked.source_address, asked.destination_address, ICMPV6, icmp_type=SOLICITATION, ttl=255
-    )
-    sender = topology.namespace_of(question.source)
-    if _on_link(world, sender, asked) and world.trace(solicitation, sender).verdict == "dropped":
-        return Answer(Symbol.UNREACHABLE, None, None)
-    return answer
+    return Answer.of(as_cell(question.source, question.target, found))
 
 
 def _addressed(topology: Topology, target: str, version: int) -> str:
@@ -95,8 +81,3 @@ def _addressed(topology: Topology, target: str, version: int) -> str:
     name, colon, port = target.partition(":")
     address = topology.addresses_of(name, version)[0]
     return f"{name}@{address}{colon}{port}" if version == 4 else f"{name}@[{address}]{colon}{port}"
-
-
-def _on_link(world: World, sender: str, packet: Packet) -> bool:
-    addresses = [one for link in world.stacks[sender].view.links for one in link.addresses]
-    return any(packet.destination_address in address.network for address in addresses)

@@ -22,7 +22,7 @@ from netverify.kernel.docker_engine import COMMAND, IMAGE, Engine
 from netverify.kernel.lab import Lab
 from netverify.kernel.twin_host import twin_of
 from netverify.model.matrix import reach
-from netverify.reachability.probe import Cell, Outcome, icmp, tcp, udp
+from netverify.reachability.probe import Cell, icmp, tcp, udp
 from suites.engine.cells import HOST, topology
 from suites.engine.collecting import adopt, ask, case, plug
 from suites.engine.conftest import ROOT
@@ -116,13 +116,6 @@ def test_model_twin_and_packets_agree_on_every_cell(host: Host) -> None:
 
 
 def _said(cell: Cell) -> str:
-    """What became of a request, and whether somebody answered.
-
-    Before 28.0 a proxy that listens on every address answers UDP from whichever the kernel takes, which
-    clients discard that asked another (docs/fidelity.md): that counts as an answer.
-    """
-    if cell.outcome is Outcome.DELIVERED and cell.detail.startswith("answered from"):
-        return "delivered, answered"
     return f"{cell.outcome.value}, {'answered' if cell.replied else 'no answer'}"
 
 
