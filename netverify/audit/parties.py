@@ -143,3 +143,10 @@ def named(answer: Answer) -> str:
     node = answer.subject.owner(answer.address)
     found = (each.name for each in answer.subject.endpoints if each.node == node)
     return next(found, str(answer.address))
+
+
+def written_again(case: Case, version: int) -> str:
+    """What makes the engine write its rules for an IP version."""
+    if version == 6 and not case.host.ipv6.tables:
+        return '# in /etc/docker/daemon.json: "ip6tables": true (and "experimental": true before 27.0)'
+    return "systemctl restart docker  # writes its rules again"

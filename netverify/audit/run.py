@@ -9,6 +9,7 @@ from netverify.audit.case import Case
 from netverify.audit.checks import CHECKS
 from netverify.audit.finding import Finding, in_order
 from netverify.audit.kind import Check
+from netverify.dataplane.errors import DataplaneError
 
 
 @dataclass(frozen=True)
@@ -31,9 +32,12 @@ def audit(case: Case, checks: Sequence[Check] = CHECKS) -> Audit:
 
 
 def _made(case: Case, check: Check) -> Iterator[Finding]:
-    """What a check finds, or that it has no answer, where a part is missing that it needs."""
+    """What a check finds, or that it has no answer, where a part is missing that it needs, or the model."""
     lost = case.missing(check.kind.needs)
     if lost:
         yield check.kind.unknown(case.snapshot.name, "not collected: " + "; ".join(lost))
         return
-    yield from check.find(case, check.kind)
+    try:
+        yield from check.find(case, check.kind)
+    except DataplaneError as error:  # too many packets to keep apart, or models that disagree
+        yield check.kind.unknown(case.snapshot.name, str(error))

@@ -140,7 +140,7 @@ def _published_elsewhere(host: DockerHost, place: Attachment) -> Iterator[Publis
         for one in host.attached
         if place.container and one.container == place.container and one.network != place.network
     }
-    for port in host.published:
+    for port in host.published if own else ():
         if (port.network, port.container) in own:
             yield replace(port, network=place.network, container=place.address, container6=place.address6)
 

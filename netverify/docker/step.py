@@ -13,6 +13,7 @@ from enum import Enum
 from functools import lru_cache
 
 from netverify.ruleset import Chain, Policy, Rule, Ruleset, Table
+from netverify.ruleset.rule_reader import Parts, parse_rule
 
 
 class Action(Enum):
@@ -91,6 +92,12 @@ class _OpenChain:
         self.policy = chain.policy
         self.rules = list(chain.rules)
         self.present = set(chain.rules)
+        self.foreign = bool(chain.rules)
+        self.texts: set[str] = set()
+
+    def may_have(self, text: str) -> bool:
+        """Whether a rule of that text can be there: nobody else writes one text in two ways."""
+        return self.foreign or text in self.texts
 
     def close(self) -> Chain:
         counters = self.chain.counters if self.policy == self.chain.policy else None
@@ -135,6 +142,8 @@ class _OpenTable:
         if step.action is Action.POLICY:
             chain.policy = _policy(step.rule)
             return
+        if step.action is Action.DELETE and not chain.may_have(step.rule):
+            return
         rule = _rule(step.chain, step.rule)
         if step.action is Action.DELETE:
             if rule in chain.present:
@@ -144,11 +153,18 @@ class _OpenTable:
         elif rule not in chain.present:
             chain.rules.insert(0 if step.action is Action.INSERT else len(chain.rules), rule)
             chain.present.add(rule)
+            chain.texts.add(step.rule)
 
 
 @lru_cache(maxsize=4096)  # the jumps that all networks share come by again and again
 def _rule(chain: str, text: str) -> Rule:
-    return Rule.parse(text, chain=chain)
+    if len(_PARTS) > _MOST_PARTS:
+        _PARTS.clear()
+    return parse_rule(text, chain=chain, parts=_PARTS)
+
+
+_PARTS: Parts = {}  # most rules share most of their matches with others
+_MOST_PARTS = 1 << 15
 
 
 def _policy(text: str) -> Policy:

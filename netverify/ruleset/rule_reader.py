@@ -34,10 +34,10 @@ Parts = dict[tuple[object, ...], Match | Target]
 """Matches and targets already built, by their words: most rules of a file share most of theirs."""
 
 
-def parse_rule(text: str, *, chain: str | None = None) -> Rule:
-    """One rule from text: see `Rule.parse`."""
+def parse_rule(text: str, *, chain: str | None = None, parts: Parts | None = None) -> Rule:
+    """One rule from text: see `Rule.parse`. `parts` is shared by rules that are read one after the other."""
     words = split(text.removesuffix("\n"))
-    rules = read_rules(words, chain=chain, parts={})
+    rules = read_rules(words, chain=chain, parts={} if parts is None else parts)
     if len(rules) != 1:
         raise words.error(0, "one rule, but its list of addresses makes several")
     return rules[0]

@@ -13,6 +13,7 @@ from netverify.audit.forwarding import Forwarding, where
 from netverify.audit.kind import FORWARDING as PARTS
 from netverify.audit.kind import Check, Kind, knowing
 from netverify.audit.parties import network_name
+from netverify.audit.shell import iptables, words_of
 from netverify.dataplane.diagrams import Set
 from netverify.dataplane.evaluator import Evaluator
 from netverify.dataplane.program import CompiledRule
@@ -41,7 +42,6 @@ def bypassed(case: Case, kind: Kind) -> Iterator[Finding]:
             passage = passage_of(case, forwarding, packets)
             bridges = [bridge for _, bridge in forwarding.pairs(packets)]
             names = sorted({network_name(case, bridge) for bridge in bridges if bridge in case.bridges})
-            program = "iptables" if version == 4 else "ip6tables"
             rest = text.removeprefix(f"-A {rule.place.chain} ")
             yield kind.found(
                 f"IPv{version} {rest}",
@@ -51,8 +51,8 @@ def bypassed(case: Case, kind: Kind) -> Iterator[Finding]:
                 rules=(case.reference(rule.place, version, text),),
                 evidence=passage.evidence,
                 remedy=(
-                    f"{program} -D {rule.place.chain} {rest}",
-                    f"{program} -A {USER} {rest}  # only if these packets are meant to pass",
+                    iptables(version, "-D", rule.place.chain, *words_of(rest)),
+                    f"{iptables(version, '-A', USER, *words_of(rest))}  # only if they are meant to pass",
                 ),
             )
 

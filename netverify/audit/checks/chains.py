@@ -16,6 +16,7 @@ from netverify.audit.forwarding import Forwarding, is_empty, text_of
 from netverify.audit.kind import FORWARDING as PARTS
 from netverify.audit.kind import Check, Kind, knowing
 from netverify.audit.parties import Passage, network_name, to_containers
+from netverify.audit.shell import iptables, words_of
 from netverify.dataplane.diagrams import Set
 from netverify.dataplane.program import CompiledRule, Program
 from netverify.dataplane.targets import Verdict
@@ -235,9 +236,10 @@ def _by_bridge(case: Case, rules: Iterable[CompiledRule]) -> Mapping[str, tuple[
 
 
 def filtered(case: Case) -> Iterator[Forwarding]:
-    """The IP versions for which the engine writes rules of iptables."""
+    """The IP versions for which the engine writes rules of iptables, and has networks."""
     for version in (4, 6):
-        if case.intended.rules(version).tables:
+        has_networks = version == 4 or any(network.ipv6 for network in case.bridges.values())
+        if has_networks and case.intended.rules(version).tables:
             yield case.forwarding(version)
 
 
@@ -269,13 +271,13 @@ def _told(
 
 
 def _remedy(gone: Sequence[Lost], version: int) -> tuple[str, ...]:
-    program = "iptables" if version == 4 else "ip6tables"
     again = "systemctl restart docker  # writes its rules again"
     single = [(each, rule) for each in gone for rule in each.rules]
     if len(single) > 1 or not all(each.is_there for each in gone):
         return (again,)
     ((each, rule),) = single
-    return (again, f"# or at once: {program} -t {each.table} -I {each.chain} {text_of(rule)}")
+    at_once = iptables(version, "-I", each.chain, *words_of(text_of(rule)), table=each.table)
+    return (again, f"# or at once: {at_once}")
 
 
 def passage_of(case: Case, forwarding: Forwarding, packets: Set) -> Passage:

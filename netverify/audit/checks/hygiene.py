@@ -10,6 +10,7 @@ from netverify.audit.case import Case
 from netverify.audit.finding import Finding, RuleReference, Severity
 from netverify.audit.intended import standing
 from netverify.audit.kind import ENGINE, IPTABLES, Check, Kind
+from netverify.audit.shell import iptables, words_of
 from netverify.dataplane.packet import Address
 from netverify.docker.errors import DockerError
 from netverify.docker.writer import DOCKER, INGRESS
@@ -100,7 +101,7 @@ def _generation(case: Case) -> object:
 
 
 def _deletion(version: int, place: RulePlace, rule: str) -> str:
-    return f"{'iptables' if version == 4 else 'ip6tables'} -t {place.table} -D {place.chain} {rule}"
+    return iptables(version, "-D", place.chain, *words_of(rule), table=place.table)
 
 
 # --- what is gone ---------------------------------------------------------------------------------------

@@ -9,7 +9,8 @@ from netverify.audit.finding import Finding, Severity
 from netverify.audit.forwarding import Forwarding
 from netverify.audit.kind import FORWARDING as PARTS
 from netverify.audit.kind import Check, Kind
-from netverify.audit.parties import Passage, addressed
+from netverify.audit.parties import Passage, addressed, written_again
+from netverify.audit.shell import iptables
 from netverify.dataplane.condition import Condition, equals
 from netverify.dataplane.matches import in_networks
 from netverify.dataplane.packet import UDP
@@ -61,7 +62,10 @@ def opened(case: Case, kind: Kind) -> Iterator[Finding]:
                 cells=passage.cells,
                 rules=case.deciding(passage.answer),
                 evidence=passage.evidence,
-                remedy=_remedy(case, bridge, forwarding.version),
+                remedy=(
+                    written_again(case, forwarding.version),
+                    *_closing(case, bridge, forwarding.version),
+                ),
             )
 
 
@@ -113,22 +117,14 @@ def _somebody(case: Case, devices: list[str], version: int) -> Condition:
     return addressed("destination", found)
 
 
-def _remedy(case: Case, bridge: str, version: int) -> tuple[str, ...]:
-    if version == 6 and not case.host.ipv6.tables:
-        again = '# in /etc/docker/daemon.json: "ip6tables": true (and "experimental": true before 27.0)'
-    else:
-        again = "systemctl restart docker  # writes its rules again"
-    return (again, *_closing(case, bridge, version))
-
-
 def _closing(case: Case, bridge: str, version: int) -> tuple[str, ...]:
     """By devices, which nobody forges."""
-    program, rules = ("iptables", case.host.ipv4) if version == 4 else ("ip6tables", case.host.ipv6)
+    rules = case.host.ruleset(version)
     has_own = rules.has_table("filter") and rules.table("filter").has_chain(USER)
     chain = USER if has_own else "FORWARD"
     return (
-        f"{program} -I {chain} ! -i {bridge} -o {bridge} -j DROP",
-        f"{program} -I {chain} -i {bridge} ! -o {bridge} -j DROP",
+        iptables(version, "-I", chain, "!", "-i", bridge, "-o", bridge, "-j", "DROP"),
+        iptables(version, "-I", chain, "-i", bridge, "!", "-o", bridge, "-j", "DROP"),
     )
 
 

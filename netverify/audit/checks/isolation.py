@@ -11,6 +11,7 @@ from netverify.audit.forwarding import Forwarding
 from netverify.audit.kind import FORWARDING as PARTS
 from netverify.audit.kind import Check, Kind, knowing
 from netverify.audit.parties import Passage, familiar, to_containers
+from netverify.audit.shell import iptables, words_of
 from netverify.dataplane.change import ending_words
 from netverify.docker.writer import USER
 from netverify.ruleset import NftPlace
@@ -71,14 +72,14 @@ def rules_of(case: Case, cause: Cause, version: int) -> tuple[RuleReference, ...
 
 def remedies(cause: Cause, version: int) -> tuple[str, ...]:
     """What to do about a cause: take the rule away, or have the engine write its own again."""
-    program = "iptables" if version == 4 else "ip6tables"
     again = "systemctl restart docker  # writes its rules again"
     if isinstance(cause.letting.place, NftPlace):
         return ("nft -a list ruleset  # and delete the rule by its handle, or:", again)
     if cause.why is Why.INSERTED and cause.rules:
-        return (f"{program} -t {cause.table} -D {cause.chain} {cause.rules[0]}",)
+        return (iptables(version, "-D", cause.chain, *words_of(cause.rules[0]), table=cause.table),)
     if cause.why is Why.MISSING and len(cause.rules) == 1:
-        return (again, f"# or at once: {program} -t {cause.table} -I {cause.chain} {cause.rules[0]}")
+        at_once = iptables(version, "-I", cause.chain, *words_of(cause.rules[0]), table=cause.table)
+        return (again, f"# or at once: {at_once}")
     return (again,)
 
 

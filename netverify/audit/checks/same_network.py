@@ -11,7 +11,8 @@ from netverify.audit.finding import Finding, Severity
 from netverify.audit.forwarding import Forwarding, text_of
 from netverify.audit.kind import FORWARDING as PARTS
 from netverify.audit.kind import Check, Kind
-from netverify.audit.parties import CONNECTION, addressed, asked, named
+from netverify.audit.parties import CONNECTION, addressed, asked, named, written_again
+from netverify.audit.shell import iptables
 from netverify.dataplane.condition import All
 from netverify.dataplane.diagrams import Set
 from netverify.docker.writer import DOCKER
@@ -77,10 +78,10 @@ def _let_pass(case: Case, kind: Kind, network: HostNetwork, bridge: str, version
     answer = asked(case, packet, bridge, version)
     if answer is not None and arrives(answer):
         words = f"containers of {network.name} reach each other although icc=false{left}"
-        program = "iptables" if version == 4 else "ip6tables"
+        at_once = iptables(version, "-I", "FORWARD", "-i", bridge, "-o", bridge, "-j", "DROP")
         remedy = (
-            "systemctl restart docker  # writes its rules again",
-            f"# or at once: {program} -I FORWARD -i {bridge} -o {bridge} -j DROP",
+            written_again(case, version),
+            f"# or at once: {at_once}",
         )
         yield _told(case, kind, network, version, answer, words, remedy)
 

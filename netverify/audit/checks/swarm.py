@@ -14,6 +14,7 @@ from netverify.audit.forwarding import Forwarding, text_of
 from netverify.audit.kind import FORWARDING as PARTS
 from netverify.audit.kind import Check, Kind, knowing
 from netverify.audit.parties import Passage, to_containers
+from netverify.audit.shell import iptables
 from netverify.dataplane.hooks import Filters
 from netverify.dataplane.targets import Verdict
 from netverify.docker.writer import INGRESS
@@ -58,7 +59,10 @@ def before(case: Case, kind: Kind) -> Iterator[Finding]:
         cells=passage.cells,
         rules=case.deciding(passage.answer),
         evidence=passage.evidence,
-        remedy=tuple(f"iptables -I DOCKER-USER -i {i} -o {o} -j DROP" for i, o in passage.pairs[:6]),
+        remedy=tuple(
+            iptables(4, "-I", "DOCKER-USER", "-i", source, "-o", target, "-j", "DROP")
+            for source, target in passage.pairs[:6]
+        ),
     )
 
 

@@ -79,7 +79,8 @@ def _text(rule: Rule) -> str:
 def _lints(case: Case, version: int) -> list[Lint]:
     """What is odd in DOCKER-USER, with what stands before it in FORWARD. Nothing else is asked about."""
     rules = standing(case.host, version).rules
-    if _chain(rules, USER) is None:
+    own = _chain(rules, USER)
+    if own is None or all(map(_is_end, own.rules)):
         return []
     program = compile_rules(_alone(rules), case.host)
     found = [each for each in lint(program) if (each.place.table, each.place.chain) == ("filter", USER)]
