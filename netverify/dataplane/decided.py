@@ -34,9 +34,9 @@ class Share:
         """Those of some packets."""
         return Share(self.packets & packets, self.others)
 
-    def short(self) -> Set:
-        """The packets as far as the fields say that matter there."""
-        return self.packets if self.others is None else self.packets.exists(self.others)
+    def short(self, everything: Set) -> Set:
+        """The packets, of everything that there is, as far as the fields say that matter there."""
+        return self.packets if self.others is None else self.packets.exists(self.others) & everything
 
 
 Piece = tuple[Share, Set]
@@ -133,7 +133,7 @@ class Decided:
             for share, held in self.pieces[decider]:
                 if share not in cut:
                     some = share.within(packets)
-                    cut[share] = some, some.short()
+                    cut[share] = some, some.short(self.sets.everything)
                 some, short = cut[share]
                 if (held & short).satisfiable():
                     found.setdefault(decider, []).append((some, held))

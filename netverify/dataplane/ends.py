@@ -60,8 +60,9 @@ def refused(
         others = piece.cut(~caught.packets)
         if others.packets.satisfiable():
             left.append(others)
-        for each, found, ended in zip(asked, seen, ends, strict=True):
-            part = caught.cut(found[index])
+        for number, (each, ended) in enumerate(zip(asked, ends, strict=True), 1):
+            # What all others left of it was caught by the last.
+            part = caught if number == len(asked) else caught.cut(seen[number - 1][index])
             if part.packets.satisfiable():
                 ended.append(End(each.fate, part, each.reason, answer=each.answer, locally=locally))
                 caught = caught.cut(~part.packets)

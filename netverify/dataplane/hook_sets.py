@@ -11,6 +11,7 @@ from functools import cache, partial
 
 from netverify.dataplane import found_sets
 from netverify.dataplane.bundles import BUNDLE, MANY, Bundler, Coming, Renamed, simple_endings
+from netverify.dataplane.calls import Caller
 from netverify.dataplane.condition import Named
 from netverify.dataplane.connections import SOURCE
 from netverify.dataplane.diagrams import Set
@@ -20,7 +21,7 @@ from netverify.dataplane.evaluator import Evaluator
 from netverify.dataplane.hooks import Call, Filters, Stage, StageKind
 from netverify.dataplane.mapping import DIVERTED
 from netverify.dataplane.packet import State
-from netverify.dataplane.pieces import Bits, Known, Late, Piece
+from netverify.dataplane.pieces import Bits, Known, Late, Moved, Piece
 from netverify.dataplane.program import CompiledChain
 from netverify.dataplane.support import Support
 from netverify.dataplane.targets import Ending, Nat, NatKind, Reject, Verdict
@@ -49,8 +50,8 @@ class HookSets:
         self._evaluators: dict[tuple[int, str], Evaluator[Set]] = {}
         self._exits: dict[tuple[int, str, str], dict[Ending, Set]] = {}
         self._found: dict[str, Found] = {}
-        self._algebras: dict[tuple[tuple[int, Set], ...], Renamed] = {}
-        self._turned: dict[tuple[int, str, str, tuple[tuple[int, Set], ...]], dict[Ending, Set]] = {}
+        self._algebras: dict[Moved, Renamed] = {}
+        self._turned: dict[tuple[int, str, str, Moved], dict[Ending, Set]] = {}
 
     def run(
         self, hook: str, pieces: list[Piece], route_again: RouteAgain, *, tracked_already: bool = False
@@ -117,8 +118,8 @@ class HookSets:
         found: list[list[tuple[Ending, Piece]]] = [[] for _ in pieces]
         plain: list[int] = []
         for index, piece in enumerate(pieces):
-            moved = self.lens.moved(piece, fields) if self._is_long(call) else ()
-            if not moved:
+            moved = self.lens.moved(piece, fields) if self._is_long(call) else None
+            if moved is None:
                 plain.append(index)
                 continue
             for ending, packets in self._renamed(call, moved).items():
@@ -143,7 +144,7 @@ class HookSets:
         rules = sum(len(chain.rules) for chain in call.program.chains.values() if chain.table == call.table)
         return rules >= 8 * self.many
 
-    def _renamed(self, call: Call, moved: tuple[tuple[int, Set], ...]) -> dict[Ending, Set]:
+    def _renamed(self, call: Call, moved: Moved) -> dict[Ending, Set]:
         """What a chain does to everything whose fields have changed places."""
         key = (id(call.program), call.table, call.chain, moved)
         if key not in self._turned:
@@ -155,8 +156,8 @@ class HookSets:
             self._turned[key] = evaluator.run(call.table, call.chain, self.sets.true)
         return self._turned[key]
 
-    def _rename(self, moved: tuple[tuple[int, Set], ...], packets: Set) -> Set:
-        return self.lens.substituted(packets, moved)
+    def _rename(self, moved: Moved, packets: Set) -> Set:
+        return self.lens.put_in(packets, moved)
 
     def _summary(self, call: Call) -> dict[Ending, Set]:
         key = (id(call.program), call.table, call.chain)
@@ -180,7 +181,7 @@ class HookSets:
             self._evaluators[key] = (
                 Bundler(program, self.sets, endings if len(endings) >= self.many else (), coming)
                 if bundled
-                else Evaluator(program, self.sets)
+                else Caller(program, self.sets)
             )
         return self._evaluators[key]
 

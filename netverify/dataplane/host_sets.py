@@ -145,7 +145,9 @@ class HostSets:
         no_way, forwards = found_sets.no_way(sets, self.ways), found_sets.not_received(view, sets)
         # IPv6 tells for want of a route also where it would not have forwarded.
         routed = (forwards, *no_way) if sets.version == 4 else (*no_way, forwards)
-        pieces = self._refused(pieces, (*routed, *without_way_back, *found_sets.worn_out(sets)))
+        pieces = self._refused(pieces, (*routed, *without_way_back))
+        for worn_out in found_sets.worn_out(sets):  # concerns some of all packets: nothing is won together
+            pieces = self._refused(pieces, (worn_out,))
         pieces = self._leaving([self._older(piece) for piece in pieces])
         pieces = self._refused(pieces, found_sets.not_forwarded(view, sets))
         self._out(self._hook("FORWARD", pieces))  # POSTROUTING still sees where they came in (ip_output)

@@ -112,6 +112,14 @@ class _Seen:
     table: tuple[Set, Set] | None = None  # what fields are by the number of the row, and their variables
 
 
+@dataclass(frozen=True)
+class Moved:
+    """What stands for variables in all pieces of a kind: functions, and the state that conntrack gave."""
+
+    state: Constants
+    others: tuple[tuple[int, Set], ...]
+
+
 DERIVED = ("out_interface", MAPPING)
 """Fields that a packet does not come with: which values they have in a set follows from the packet."""
 
@@ -222,19 +230,23 @@ class Lens:
                 found[index] = self._substituted(self._tabled(left, ready[index]), ready[index].others)
         return found
 
-    def moved(self, piece: Piece, fields: frozenset[str]) -> tuple[tuple[int, Set], ...]:
+    def moved(self, piece: Piece, fields: frozenset[str]) -> Moved | None:
         """What stands for variables of these fields, if that can be put in before the constants are.
 
-        It can where no constant takes the place of a variable that it asks for. Nothing for a table.
+        It can where no constant takes the place of a variable that it asks for. None for a table, and where
+        nothing has moved.
         """
         made = self._made(piece, fields)
         constant = {variable for variable, _value in made.constants}
         asked = variables_of([bit for _variable, bit in made.others])
-        return made.others if asked.isdisjoint(constant) and made.table is None else ()
+        if not made.others or made.table is not None or not asked.isdisjoint(constant):
+            return None
+        state = set(self.sets.variables("state"))
+        return Moved(tuple(each for each in made.constants if each[0] in state), made.others)
 
-    def substituted(self, packets: Set, others: tuple[tuple[int, Set], ...]) -> Set:
-        """A set with functions in place of variables."""
-        return self._substituted(packets, others)
+    def put_in(self, packets: Set, moved: Moved) -> Set:
+        """A set with what has moved in place of variables."""
+        return self._substituted(self._cofactor(packets, moved.state), moved.others)
 
     def with_constants(self, packets: Set, piece: Piece, fields: frozenset[str]) -> Set:
         """A set with a piece's constants in place of their variables."""

@@ -10,9 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from oxidd.util import BooleanOperator
+
 from netverify.dataplane import readout
 from netverify.dataplane.algebra import OnePacket
-from netverify.dataplane.bundles import BUNDLE, Bundler, simple_endings
+from netverify.dataplane.bundles import BUNDLE, MAPPING, Bundler, simple_endings
+from netverify.dataplane.calls import Caller
 from netverify.dataplane.condition import Condition, Named, equals
 from netverify.dataplane.connections import DESTINATION
 from netverify.dataplane.encoding import with_room
@@ -61,13 +64,13 @@ class Passage:
 
 def accepted(program: Program, sets: PacketSets, chain: str = "FORWARD", table: str = "filter") -> Set:
     """The packets that a chain of the kernel's own lets pass."""
-    exits = Evaluator(program, sets).run(table, chain, sets.entering(chain))
+    exits = Caller(program, sets).run(table, chain, sets.entering(chain))
     return exits.get(Verdict.ACCEPT, sets.nothing)
 
 
 def arriving(program: Program, sets: PacketSets) -> Set:
     """The new packets that FORWARD lets pass, as they arrive, with the device that they leave by."""
-    return sets.union([part.packets for part in _arriving(program, sets, Lens(sets))])
+    return sets.union([part.packets(sets) for part in _arriving(program, sets, Lens(sets))])
 
 
 def passages(
@@ -94,7 +97,7 @@ def _passages(
     host, lens = program.host, Lens(sets)
     named = devices or [link.name for link in host.links if link.master is None and link.name != "lo"]
     parts = list(_arriving(program, sets, lens))
-    packets = sets.union([part.packets for part in parts])
+    packets = sets.union([part.packets(sets) for part in parts])
     if only is not None:
         packets = packets & sets.satisfying(only)
     held = {pair[:2] for pair in readout.by_devices(sets, packets.exists(sets.cube("state")))}
@@ -108,14 +111,33 @@ def _passages(
     return found
 
 
-def _arriving(program: Program, sets: PacketSets, lens: Lens) -> Iterator[Piece]:
+@dataclass(frozen=True)
+class _Part:
+    """Packets that nat PREROUTING treats alike, as they arrive, and those of them that then may `pass`."""
+
+    piece: Piece
+    passing: Set
+
+    def packets(self, sets: PacketSets) -> Set:
+        """The packets that pass.
+
+        Which row of a table translates a packet is left out while the two are put together, because each
+        device would have to tell anew of each packet to which row it belongs.
+        """
+        arriving = self.piece.packets
+        if self.piece.rows is None:
+            return arriving & self.passing
+        return arriving.apply_exists(BooleanOperator.AND, self.passing, sets.cube(MAPPING))
+
+
+def _arriving(program: Program, sets: PacketSets, lens: Lens) -> Iterator[_Part]:
     """The new packets that FORWARD lets pass, as they arrive, by what nat PREROUTING makes of them."""
     new = sets.satisfying(_NEW)
     passing = accepted(program, sets) & new
     chain = program.chain("nat", "PREROUTING")
     endings = simple_endings(program, "nat")
     if chain is None or chain.rewrites:
-        yield Piece(passing, {})
+        yield _Part(Piece(passing, {}), passing)
         return
     arriving = sets.entering("PREROUTING") & new
     none = sets.satisfying(Named("out_interface", ""))
@@ -123,11 +145,11 @@ def _arriving(program: Program, sets: PacketSets, lens: Lens) -> Iterator[Piece]
     for ending, packets in Bundler(program, sets, endings).run("nat", "PREROUTING", arriving).items():
         came = packets.exists(sets.cube("out_interface")) & ~none  # by whatever device it will leave
         if ending in (Verdict.ACCEPT, Verdict.QUEUE):
-            yield Piece(came & passing, {})
+            yield _Part(Piece(came, {}), passing)
         elif isinstance(ending, Nat) and ending.kind is not NatKind.REDIRECT:
             piece = _translated(tracker, Piece(came, {}), ending, endings)
             devices = alone(sets, came, "in_interface")
-            yield piece.cut(lens.of(piece, passing & devices))
+            yield _Part(piece, lens.of(piece, passing & devices))
 
 
 def _translated(tracker: Tracker, piece: Piece, ending: Nat, endings: Sequence[Nat]) -> Piece:
@@ -142,7 +164,7 @@ def _translated(tracker: Tracker, piece: Piece, ending: Nat, endings: Sequence[N
 
 
 def _passage(
-    program: Program, lens: Lens, parts: Sequence[Piece], passing: Set, source: str, target: str
+    program: Program, lens: Lens, parts: Sequence[_Part], passing: Set, source: str, target: str
 ) -> Passage:
     sets = lens.sets
     surely = sets.surely(passing)
@@ -154,9 +176,9 @@ def _passage(
     assumed = {} if is_sure else sets.assumptions(chosen & sets.singleton(packet))
     seen = packet
     for part in parts:
-        entered = lens.entered(part.packets & passing, packet, assumed)
+        entered = lens.entered(part.passing & passing & part.piece.packets, packet, assumed)
         if entered is not None:
-            seen = lens.became(part, packet, entered).with_(out_interface=target)
+            seen = lens.became(part.piece, packet, entered).with_(out_interface=target)
             break
     place = deciding_rule(program, seen, "filter", "FORWARD", assumed)
     return Passage(source, target, packet, place, is_sure, tuple(sorted(assumed.items())))

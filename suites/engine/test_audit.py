@@ -9,6 +9,7 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,7 +31,13 @@ from suites.engine.faults import FAULTS, Fault
 
 EXPOSES_LOOPBACK = Version(28, 0)  # until then (moby#45610)
 PLANTED = "planted"
-OTHERS = {
+NETWORKS = {  # beside those of cells.yaml: seven kinds in all, and Docker's own `host` and `none`
+    "plain": {"com.docker.network.bridge.enable_ip_masquerade": "false"},
+    "bound": {"com.docker.network.bridge.host_binding_ipv4": "192.0.2.1"},
+}
+OTHERS: dict[str, dict[str, Any]] = {
+    "plain1": {"NetworkMode": "plain"},
+    "bound1": {"NetworkMode": "bound", "PortBindings": {"80/tcp": [{"HostPort": "8086"}]}},
     "shared": {"NetworkMode": "container:web1"},
     "alone": {"NetworkMode": "none"},
     "everywhere": {"NetworkMode": "host"},
@@ -43,6 +50,7 @@ PROBES = (
     tcp(8080),
     tcp(8080, version=6),
     tcp(8085),
+    tcp(8086),
     udp(53),
     udp(5353),
 )
@@ -90,8 +98,18 @@ def test_a_sound_host_shows_what_its_version_exposes(host: Host, version: str) -
 
 def test_model_twin_and_packets_agree_on_every_cell(host: Host) -> None:
     """With a container on two networks, one in another's namespace, one on the host's, and one on none."""
+    for number, (name, options) in enumerate(NETWORKS.items(), 40):
+        pool = {"Config": [{"Subnet": f"172.{number - 15}.0.0/16"}]}
+        request = {"Name": name, "Driver": "bridge", "IPAM": pool, "Options": options}
+        host.engine.call("POST", "/networks/create", request)
     for name, config in OTHERS.items():
-        body = {"Image": IMAGE, "Cmd": list(COMMAND), "StopSignal": "SIGKILL", "HostConfig": config}
+        body: dict[str, Any] = {
+            "Image": IMAGE,
+            "Cmd": list(COMMAND),
+            "StopSignal": "SIGKILL",
+            "HostConfig": config,
+            "ExposedPorts": {port: {} for port in config.get("PortBindings", ())},
+        }
         host.engine.run_container(name, body)
     host.engine.call("POST", "/networks/four/connect", {"Container": "web2"})
     told: list[str] = []
@@ -111,6 +129,8 @@ def test_model_twin_and_packets_agree_on_every_cell(host: Host) -> None:
     finally:
         for name in OTHERS:
             host.engine.remove_container(name)
+        for name in NETWORKS:
+            host.engine.call("DELETE", f"/networks/{name}")
         host.engine.call("POST", "/networks/four/disconnect", {"Container": "web2"})
     assert not told, "\n".join(told)
 

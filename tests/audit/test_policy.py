@@ -76,7 +76,10 @@ def test_names_that_mean_nobody() -> None:
         ("rules:\n  - web -> db icmp/8 allow", "'icmp/8' is no service"),
         ("rules:\n  - web -> db http allow", "'http' is no service; expected a service such as tcp/443"),
         ("rules:\n  - 'we\\x1bb -> db tcp allow'", "is no name"),
-        ("rules:\n  - everything else deny\n  - everything else deny", "rules[1]: a second `everything else`"),
+        (
+            "rules:\n  - everything else deny\n  - everything else deny",
+            "rules[1]: a second `everything else`",
+        ),
         ("ruels:\n  - a -> b deny", "the key 'ruels' is unknown"),
         ("groups:\n  a: [b c]\nrules:\n  - a -> b deny", "groups.a[0]: 'b c' is no name"),
     ],

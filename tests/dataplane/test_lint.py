@@ -50,6 +50,7 @@ def _filter(*rules: str, policy: str = "ACCEPT") -> str:
     lines = "\n".join(rule if rule.startswith("-A") else f"-A FORWARD {rule}" for rule in rules)
     chains = (
         f":INPUT ACCEPT [0:0]\n:FORWARD {policy} [0:0]\n:OUTPUT ACCEPT [0:0]\n:OWN - [0:0]\n:DEEP - [0:0]"
+        "\n:LATE - [0:0]"
     )
     return f"*filter\n{chains}\n{lines}\nCOMMIT\n"
 
@@ -127,13 +128,26 @@ def test_rules_of_two_chains_are_each_told_who_took_their_packets() -> None:
             *("-A DEEP -s 10.1.9.9/32 -p udp -j DROP", f"-A DEEP {taken}", "-A DEEP -p tcp -j DROP"),
         )
     )
-    assert [(str(each.place), [place.number for place in each.by]) for each in found] == [
-        ("filter:DEEP:rule:1", [1, 4]),
-        ("filter:DEEP:rule:2", [1, 4, 4]),
-        ("filter:OWN:rule:1", [1]),
-        ("filter:OWN:rule:2", [1, 2]),
-        ("filter:OWN:rule:3", [1]),
-    ]
+    assert {str(each.place): _places(each) for each in found} == {
+        "filter:DEEP:rule:1": ["filter:FORWARD:rule:1"],
+        "filter:DEEP:rule:2": ["filter:FORWARD:rule:1", "filter:OWN:rule:4"],
+        "filter:OWN:rule:1": ["filter:FORWARD:rule:1"],
+        "filter:OWN:rule:2": ["filter:FORWARD:rule:2"],
+        "filter:OWN:rule:3": ["filter:FORWARD:rule:1"],
+    }
+
+
+def test_what_an_earlier_chain_took_a_later_one_did_not_take() -> None:
+    found = _lint(
+        _filter(
+            *("-j OWN", "-j DEEP", "-j LATE", "-A OWN -s 10.0.0.0/30 -j DROP"),
+            *("-A DEEP -s 10.0.0.0/30 -j ACCEPT", "-A DEEP -p tcp -j DROP", "-A LATE -p tcp -j ACCEPT"),
+        )
+    )
+    assert {str(each.place): _places(each) for each in found} == {
+        "filter:DEEP:rule:1": ["filter:OWN:rule:1"],
+        "filter:LATE:rule:1": ["filter:OWN:rule:1", "filter:DEEP:rule:2"],
+    }
 
 
 _TAKEN = st.builds(
@@ -143,19 +157,19 @@ _TAKEN = st.builds(
     ),
     st.integers(0, 3),
 )
-_ENDINGS = st.sampled_from(["-j ACCEPT", "-j DROP", "-j RETURN", "-j LOG", "-j A", "-j B", "-g B"])
+_CALLS = {"INPUT": ("A", "C"), "FORWARD": ("A", "B"), "A": ("B", "C"), "B": (), "C": ("B",)}
 
 
 @st.composite
 def _overtaken(draw: st.DrawFn) -> Ruleset:
-    """Two chains that are called late, and often again, after rules about the same few things."""
+    """Chains that are called late, and often again, after rules about the same few things."""
     chains = []
-    for name in ("INPUT", "FORWARD", "A", "B"):
-        allowed = {"A": ("-j B", "-g B"), "B": ()}.get(name, ("-j A", "-j B", "-g B"))
-        endings = _ENDINGS.filter(lambda ending, ok=allowed: not ending.endswith(("A", "B")) or ending in ok)  # type: ignore[misc]
-        lines = draw(st.lists(st.builds("{} {}".format, _TAKEN, endings), max_size=9))
-        calls = ["-j A"] if name == "FORWARD" else []
-        chains.append(Chain.of(name, *lines, *calls, policy=None if name in "AB" else "ACCEPT"))
+    for name, called in _CALLS.items():
+        targets = ["-j ACCEPT", "-j DROP", "-j RETURN", "-j LOG", *(f"-j {callee}" for callee in called)]
+        ending = st.sampled_from([*targets, *(f"-g {callee}" for callee in called[1:])])
+        lines = draw(st.lists(st.builds("{} {}".format, _TAKEN, ending), max_size=8))
+        last = ["-j A", "-j B", "-j C"] if name == "FORWARD" else []
+        chains.append(Chain.of(name, *lines, *last, policy=None if name in "ABC" else "ACCEPT"))
     return Ruleset("ipv4", (Table("filter", tuple(chains)),))
 
 

@@ -7,7 +7,16 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Network
 
 import pytest
 
-from netverify.docker import Attachment, BridgeNetwork, Daemon, DockerError, DockerHost, Link, recognise
+from netverify.docker import (
+    Attachment,
+    BridgeNetwork,
+    Daemon,
+    DockerError,
+    DockerHost,
+    Ingress,
+    Link,
+    recognise,
+)
 from netverify.docker.difference import differences
 from netverify.ruleset import Ruleset
 from suites.engine.hosts import hosts
@@ -37,7 +46,8 @@ def started(version: str, **options) -> Daemon:
 )
 def test_a_reload_of_firewalld_loses_what_the_cves_say(version, lost):
     before = started(version)
-    gone = [line for line in differences(before.ipv4, before.reloaded().ipv4) if line.startswith("- -A")]
+    lines = differences(before.ipv4, before.reloaded().ipv4)
+    gone = [line for line in lines if line.startswith("- -A") and "DOCKER-USER" not in line]
     assert [line.partition(" ")[2].split(" ", 2)[2] for line in gone] == lost
 
 
@@ -72,6 +82,40 @@ def test_a_reload_and_the_policy(version):
     if before.ipv6.tables:  # until 27 every start sets it there
         every_time = version == "24.0"
         assert opened.ipv6.chain("filter", "FORWARD").policy == ("DROP" if every_time else "ACCEPT")
+
+
+@pytest.mark.parametrize(
+    ("version", "place"), [("17.06", -1), ("27.5", -1), ("25.0.13", -1), ("28.0.0", 0), ("28.5.2", 0)]
+)
+def test_where_a_reload_puts_docker_user(version, place):
+    """Before 28.0 networks' rules are inserted above it, since they register with firewalld later."""
+    forward = Daemon.started(DockerHost(version, (WEB,))).reloaded().ipv4.chain("filter", "FORWARD").rules
+    assert [number for number, rule in enumerate(forward) if "DOCKER-USER" in str(rule)] == [
+        place % len(forward)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("version", "back"), [("26.1.5", True), ("25.0.13", False), ("28.0.0", True), ("28.1", False)]
+)
+def test_a_reload_and_a_network_that_was_removed(version, back):
+    """Engines before 28.1 write the rules of every network since their start; a restart forgets."""
+    daemon = Daemon.started(DockerHost(version, (WEB, DB))).without_network("web")
+    again = daemon.reloaded()
+    assert again.host == daemon.host
+    assert ("-o br-web" in again.ipv4.render()) is back
+    assert "br-web" not in daemon.restarted().reloaded().ipv4.render()
+
+
+@pytest.mark.parametrize(
+    ("version", "kept"), [("24.0", False), ("25.0.13", True), ("28.5.2", False), ("29.0", True)]
+)
+def test_a_reload_and_a_swarm_s_mesh(version, kept):
+    gateway = BridgeNetwork("docker_gwbridge", "docker_gwbridge", IPv4Network("172.30.0.0/16"), icc=False)
+    mesh = Ingress(IPv4Address("172.30.0.2"), ((8080, "tcp"),))
+    again = Daemon.started(DockerHost(version, (gateway,), ingress=mesh)).reloaded()
+    assert ("DOCKER-INGRESS" in again.ipv4.render()) is kept
+    assert again.host.ingress == mesh
 
 
 def test_the_nftables_backend_does_not_notice_a_reload():
