@@ -119,15 +119,29 @@ class _Part:
     passing: Set
 
     def packets(self, sets: PacketSets) -> Set:
-        """The packets that pass.
-
-        Which row of a table translates a packet is left out while the two are put together, because each
-        device would have to tell anew of each packet to which row it belongs.
-        """
+        """The packets that pass."""
         arriving = self.piece.packets
         if self.piece.rows is None:
             return arriving & self.passing
-        return arriving.apply_exists(BooleanOperator.AND, self.passing, sets.cube(MAPPING))
+        others = sets.cube(*sorted(set(sets.fields) - {MAPPING}))
+        return _by_rows(sets, arriving, self.passing, others, sets.bits("out_interface"))
+
+
+def _by_rows(sets: PacketSets, arriving: Set, passing: Set, others: Set, devices: Sequence[Set]) -> Set:
+    """The packets that arrive and pass, where a table's row, which is left out, tells which these are.
+
+    By halves of the outgoing devices, which stand high in the diagrams, and for each half with the rows alone
+    that lead there: else each device would ask of every arriving packet which row it belongs to. `others` are
+    all variables but the row's number.
+    """
+    if not passing.satisfiable():
+        return passing
+    arriving = arriving & passing.exists(others)
+    if not devices:
+        return arriving.apply_exists(BooleanOperator.AND, passing, sets.cube(MAPPING))
+    bit, *rest = devices
+    one = _by_rows(sets, arriving, passing & bit, others, rest)
+    return one | _by_rows(sets, arriving, passing & ~bit, others, rest)
 
 
 def _arriving(program: Program, sets: PacketSets, lens: Lens) -> Iterator[_Part]:
