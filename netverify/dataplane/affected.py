@@ -12,8 +12,10 @@ from collections.abc import Mapping
 
 from netverify.dataplane.alignment import Edit, Place
 from netverify.dataplane.condition import all_of, equals
+from netverify.dataplane.decided import Decided
 from netverify.dataplane.entry import fields_of, forget
 from netverify.dataplane.evaluator import Evaluator, Exits
+from netverify.dataplane.narrow import Leaving
 from netverify.dataplane.packet import State
 from netverify.dataplane.program import CompiledChain, CompiledRule, Program
 from netverify.dataplane.segments import called_by
@@ -80,7 +82,7 @@ class Affected:
                 if chain is not None and not sets.is_empty(touched):
                     found = found | run.reaching(chain, index, touched)
         if plain and self._returns_early(chains, edit) and not sets.is_empty(found):
-            found = found & self._differing(old, new)
+            found = self._differing_among(found, old, new)
         return found
 
     def _returns_early(self, chains: tuple[CompiledChain | None, ...], edit: Edit) -> bool:
@@ -121,6 +123,19 @@ class Affected:
             if ending in after:
                 same = same | (packets & after[ending])
         return self._sets.everything & ~same
+
+    def _differing_among(self, packets: Set, old: CompiledChain | None, new: CompiledChain | None) -> Set:
+        """Which of some packets leave two versions of a user's chain by different endings.
+
+        The same as what `_differing` has of them, without asking what becomes of all others.
+        """
+        before, after = (
+            Decided.apart(self._sets, packets, {(None, Verdict.FALL): packets})
+            if chain is None
+            else Leaving(run, self._sets, chain, packets).decided()
+            for chain, run in zip((old, new), self._runs, strict=True)
+        )
+        return packets & ~before.same(after)
 
     def _at_end(self, chain: CompiledChain | None, run: Evaluator[Set]) -> Set:
         """The packets that come to the policy."""
