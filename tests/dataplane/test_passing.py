@@ -128,6 +128,8 @@ def test_crossings_are_what_goes_through_and_comes_back(
     crossings = {(each.source, each.target): each for each in passing.crossings()}
     assume = {name: data.draw(st.booleans()) for name in sorted(passing.sets.unknowns)}
     for packet in packets:
+        if packet.tuple == packet.tuple.inverse:
+            continue  # its answer is the same packet once more (docs/fidelity.md)
         for device in ENTERS:
             stack = Stack(view)
             stack.assume = assume
