@@ -1,7 +1,8 @@
 """Every generation of Docker under every option: the same questions, with packets and by the model.
 
 A test is one setting of the grid in one release: all answers of the lab are those of the model, those of the
-table in table.py, and those on record for the columns' own versions. `pytest suites/docker --docker 24.0` asks 24.0 alone.
+table in table.py, and of the columns' own versions those on record. `pytest suites/docker --docker 24.0` asks
+24.0 alone.
 """
 
 from __future__ import annotations
