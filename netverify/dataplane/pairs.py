@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from netverify.dataplane.condition import All, Condition, Named, equals
 from netverify.dataplane.diagrams import Set
-from netverify.dataplane.encoding import CAPACITY, with_room
+from netverify.dataplane.encoding import CAPACITY, LARGEST, with_room
 from netverify.dataplane.errors import DataplaneError
 from netverify.dataplane.flood import Arrival, Flood, own_sources
 from netverify.dataplane.packet import Packet
@@ -85,11 +85,12 @@ def pairs(
     spoofed: bool = False,
     answers: bool = True,
     capacity: int = CAPACITY,
+    largest: int = LARGEST,
 ) -> Reach:
     """Every pair of hosts, or of some of them, between which some packet arrives.
 
     A packet has one of its sender's own addresses as source, or with `spoofed` any. `only` narrows packets
-    down, as they are sent. Without `answers`, nobody answers.
+    down, as they are sent. Without `answers`, nobody answers. `capacity` and `largest` are `with_room`'s.
 
     Raises DataplaneError for a host that the world does not have or if there are too many packets to keep
     apart, ModelsDisagree if an example does not fare as the sets say.
@@ -107,7 +108,7 @@ def pairs(
         asked = _Asked(world, sets, only, spoofed=spoofed, answers=answers)
         return Reach(world, sets, tuple(pair for source in chosen for pair in asked.of(source, wanted)))
 
-    return with_room(work, capacity=capacity)
+    return with_room(work, capacity=capacity, largest=largest)
 
 
 class _Asked:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 from netverify.dataplane.algebra import OnePacket
@@ -21,6 +21,7 @@ from netverify.ruleset import Ruleset
 from tests.strategies.dataplane import headers, hosts
 
 SMALL = 1 << 20
+ROOM = SMALL << 3
 
 
 def _end(name: str, address: str, gateway: str, *more: str) -> HostView:
@@ -122,7 +123,10 @@ def test_a_host_that_is_not_there() -> None:
 @given(hosts(), st.lists(headers(), min_size=15, max_size=15))
 def test_pairs_are_what_single_packets_show(host: HostView, packets: list[Packet]) -> None:
     world = _world(host)
-    reach = pairs(world, ["inside", "outside"], spoofed=True, capacity=SMALL)
+    try:
+        reach = pairs(world, ["inside", "outside"], spoofed=True, capacity=SMALL, largest=ROOM)
+    except DataplaneError:  # some hosts compare two free addresses: too much, and said to be
+        reject()
     for source in ("inside", "outside"):
         for packet in packets:
             for unknown in (False, True):
