@@ -46,6 +46,11 @@ def _stage_1(version: Version) -> str:
     return f"iptables -D {frame} -j DOCKER-ISOLATION-STAGE-1"
 
 
+def _without_stage_1(version: Version) -> str:
+    chain = "DOCKER-ISOLATION-STAGE-1"
+    return f"{_stage_1(version)}; iptables -F {chain}; iptables -X {chain}"
+
+
 def _leftover(version: Version) -> str:
     """What an older engine's rules look like after an upgrade that did not see them."""
     if version >= SPLIT:
@@ -80,6 +85,13 @@ FAULTS: Sequence[Fault] = (
     ),
     Fault("isolation is emptied", "isolation-chain-emptied", "iptables -F DOCKER-ISOLATION-STAGE-2"),
     Fault("nothing leads to isolation", "isolation-chain-unreached", _stage_1),
+    Fault("a chain of isolation is gone", "isolation-chain-missing", _without_stage_1),
+    Fault(
+        "rules in the other backend too",
+        "rules-in-both-backends",
+        "iptables-legacy -A INPUT -p tcp --dport 25 -j DROP",
+        "iptables-legacy -D INPUT -p tcp --dport 25 -j DROP",
+    ),
     Fault(
         "one network's rule is gone",
         "isolation-rule-missing",
