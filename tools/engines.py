@@ -28,7 +28,7 @@ RELEASES = ("bookworm", "trixie", "forky")
 
 AUDIT = "suites/engine/test_audit.py"
 PARTS = {"rules and cells": ("suites/engine", f"--ignore={AUDIT}", "-n", "2"), "audit": (AUDIT,)}
-"""What is run against each engine, one after the other; the first mostly waits, so two of it do so at once."""
+"""What is run against each engine, one after the other; the first mostly waits, so two workers do."""
 PACKAGES = ("docker.io", "iptables", "nftables", "busybox-static", "libc-bin")
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 MERGED = ("bin", "sbin", "lib", "lib64")  # what Debian's base-files makes links of
