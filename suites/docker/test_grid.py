@@ -36,6 +36,8 @@ def test_every_cell(lab: Lab, setting: Setting, release: Release) -> None:
     differing = {str(one): (found[one], foretold[one]) for one in found if found[one] != foretold[one]}
     assert differing == {}, "the lab, and the model"
 
+    if release not in RELEASES:  # the table and the record hold the columns' own versions
+        return
     rows = [row for row in REACH if row.setting == setting.name and row.expected(release) != "-"]
     wrong = [
         (row.what, str(row.question), f"expected {row.expected(release)}", found[row.question])
@@ -49,10 +51,6 @@ def test_every_cell(lab: Lab, setting: Setting, release: Release) -> None:
         row.question: row.expected(release) for row in rows
     }
 
-    if (
-        release not in RELEASES
-    ):  # on record are the columns' own versions; older ones differ in single answers
-        return
     column = RELEASES.index(release)
     changed = {
         str(question): (symbols[column], found[question].symbol)
